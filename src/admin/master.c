@@ -1,0 +1,302 @@
+/* The master and its roles: see master.h. A role that dies is started again; all its neighbours get a new socket to it. */
+#include "admin/master.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include "admin/admin.h"
+
+enum { RESTART_FIRST_MS = 50, RESTART_MAX_MS = 5000, STABLE_MS = 10000 };
+
+/* Who speaks with whom (messages.def needs these and no others). */
+static const struct { enum role_id a, b; } links[] = {
+    { ROLE_SMTP_IN, ROLE_STORE }, { ROLE_SMTP_IN, ROLE_AUTH }, { ROLE_ACCESS, ROLE_STORE }, { ROLE_ACCESS, ROLE_AUTH }, { ROLE_AUTH, ROLE_STORE },
+};
+
+/* In the child: become the role's user, keep the control link as descriptor 3, start the program anew. */
+static _Noreturn void become_role(struct master *m, enum role_id id, int control_fd)
+{
+    char name[32];
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    if (dup2(control_fd, ROLE_CONTROL_FD) < 0)
+        _exit(EXIT_IO);
+    if (m->drop && (setgroups(0, NULL) < 0 || setresgid(m->gid, m->gid, m->gid) < 0 || setresuid(m->uid, m->uid, m->uid) < 0))
+        _exit(EXIT_NOPERM);
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    snprintf(name, sizeof(name), "%s", role_name[id]);
+    char *argv[] = { (char *)"posthouse", (char *)"role", name, NULL };
+    execve("/proc/self/exe", argv, environ);
+    _exit(EXIT_IO);
+}
+
+static void send_fd(struct master_role *r, enum ipc_type type, const struct buf *payload, int fd)
+{
+    if (fd >= 0)
+        ipc_send(&r->link, type, payload, fd);
+}
+
+static void send_file(struct master *m, struct master_role *r, const char *name, str path)
+{
+    _cleanup_close_ int fd = master_open_file(m, path);
+    struct buf b = BUF(256);
+    pack_str(&b, str_z(name));
+    send_fd(r, IPC_FILE, &b, fd);
+    buf_done(&b);
+}
+
+void master_send_config(struct master *m, struct master_role *r)
+{
+    const struct conf *c = m->config.conf;
+    struct buf b = BUF(64);
+    if (r->id == ROLE_SMTP_IN || r->id == ROLE_ACCESS) {
+        send_file(m, r, "tls_certificate", c->tls_certificate);
+        send_file(m, r, "tls_key", c->tls_key);
+    }
+    if (r->id == ROLE_AUTH)
+        send_file(m, r, "secrets", c->secrets);
+    pack_u64(&b, m->generation);
+    send_fd(r, IPC_CONFIG, &b, m->blob_fd);
+    ipc_send(&r->link, IPC_APPLY, &b, -1);
+    buf_done(&b);
+}
+
+static void send_folder(struct master_role *r, const char *name, int fd)
+{
+    struct buf b = BUF(64);
+    pack_str(&b, str_z(name));
+    send_fd(r, IPC_FOLDER, &b, fd);
+    buf_done(&b);
+}
+
+static enum role_id role_of(enum conf_service s)
+{
+    return s == CONF_POP3 || s == CONF_POP3S ? ROLE_ACCESS : ROLE_SMTP_IN;
+}
+
+static void send_sockets(struct master *m, struct master_role *r)
+{
+    for (size_t i = 0; i < m->n_sockets; i++) {
+        ptrdiff_t at = (ptrdiff_t)m->sockets[i].listener;
+        const struct conf *c = m->config.conf;
+        if ((size_t)at >= c->n_listeners || role_of(c->listeners[at].service) != r->id)
+            continue;
+        struct buf b = BUF(64);
+        pack_u32(&b, (uint32_t)at);
+        send_fd(r, IPC_LISTEN, &b, m->sockets[i].fd);
+        buf_done(&b);
+    }
+}
+
+static void send_peer(struct master_role *to, enum role_id peer, int fd)
+{
+    struct buf b = BUF(64);
+    pack_u8(&b, (uint8_t)peer);
+    send_fd(to, IPC_PEER, &b, fd);
+    buf_done(&b);
+}
+
+static void join(struct master *m, struct master_role *r)
+{
+    for (size_t i = 0; i < ARRAY_LEN(links); i++) {
+        enum role_id other = links[i].a == r->id ? links[i].b : links[i].b == r->id ? links[i].a : ROLE_MASTER;
+        struct master_role *o = &m->roles[other];
+        int fd[2];
+        if (other == ROLE_MASTER || !o->link.open || ipc_pair(fd) < 0)
+            continue;
+        send_peer(r, other, fd[0]);
+        send_peer(o, r->id, fd[1]);
+        close(fd[0]);
+        close(fd[1]);
+    }
+}
+
+static void say_ready(struct master *m)
+{
+    for (int id = ROLE_MASTER + 1; id < ROLE_COUNT; id++)
+        if (m->roles[id].state != MASTER_ROLE_READY)
+            return;
+    if (m->ready_said)
+        return;
+    m->ready_said = true;
+    printf("posthouse is ready:");
+    for (size_t i = 0; i < m->config.conf->n_listeners; i++) {
+        const struct conf_listener *l = &m->config.conf->listeners[i];
+        bool v6 = str_chr(l->address, ':') >= 0;
+        printf("%s %s %s%.*s%s:%u", i ? "," : "", conf_service_name[l->service], v6 ? "[" : "", STR_ARG(l->address), v6 ? "]" : "", l->port);
+    }
+    printf("; user %s\n", m->user);
+    fflush(stdout);
+}
+
+static int frame(struct ipc_link *link, struct ipc_frame *f)
+{
+    struct master_role *r = CONTAINER_OF(link, struct master_role, link);
+    struct master *m = r->master;
+    uint64_t n;
+    str fields;
+    switch (f->type) {
+    case IPC_READY:
+        r->state = MASTER_ROLE_READY;
+        say_ready(m);
+        return 0;
+    case IPC_APPLIED:
+        r->applied = unpack_u64(&f->in);
+        master_control_applied(m);
+        return unpack_end(&f->in) ? 0 : -EBADMSG;
+    case IPC_STATUS_REPLY:
+        n = unpack_u64(&f->in);
+        fields = unpack_str(&f->in);
+        if (!unpack_end(&f->in))
+            return -EBADMSG;
+        master_control_status(m, n, fields);
+        return 0;
+    default:
+        return -EBADMSG;
+    }
+}
+
+/* A link that broke: the process behind it is of no use any more. */
+static void down(struct ipc_link *link)
+{
+    struct master_role *r = CONTAINER_OF(link, struct master_role, link);
+    if (r->pid > 0 && !r->master->stopping)
+        kill(r->pid, SIGKILL);
+}
+
+static int start_role(struct master *m, struct master_role *r)
+{
+    int fd[2];
+    int e = ipc_pair(fd);
+    if (e < 0)
+        return e;
+    pid_t pid = fork();
+    if (pid == 0)
+        become_role(m, r->id, fd[1]);
+    close(fd[1]);
+    if (pid < 0) {
+        close(fd[0]);
+        return -errno;
+    }
+    r->pid = pid;
+    r->state = MASTER_ROLE_STARTING;
+    r->started_at = loop_now(m->loop);
+    r->link.frame = frame;
+    r->link.down = down;
+    e = ipc_open(&r->link, m->loop, fd[0], ROLE_MASTER, r->id);
+    if (e < 0)
+        return e;
+    _cleanup_close_ int folder = master_role_folder(m, r->id);
+    _cleanup_close_ int trace = openat(m->data_fd, "trace", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    master_send_config(m, r);
+    send_folder(r, "data", folder);
+    send_folder(r, "trace", trace);
+    send_sockets(m, r);
+    join(m, r);
+    ipc_send(&r->link, IPC_START, NULL, -1);
+    return 0;
+}
+
+static void restart_fire(struct loop_timer *t)
+{
+    struct master_role *r = CONTAINER_OF(t, struct master_role, restart);
+    if (!r->master->stopping && start_role(r->master, r) < 0)
+        loop_after(r->master->loop, t, RESTART_MAX_MS);
+}
+
+int master_start(struct master *m)
+{
+    for (int id = ROLE_MASTER + 1; id < ROLE_COUNT; id++) {
+        struct master_role *r = &m->roles[id];
+        *r = (struct master_role){ .master = m, .id = (enum role_id)id, .restart.fire = restart_fire };
+        int e = start_role(m, r);
+        if (e < 0) {
+            admin_complain("role %s could not be started: %s", role_name[id], strerror(-e));
+            return e;
+        }
+    }
+    return 0;
+}
+
+/* Reception and access first, so that the store places what they leave; then the store; auth last. */
+static void stop_next(struct master *m)
+{
+    static const enum role_id order[][2] = { { ROLE_SMTP_IN, ROLE_ACCESS }, { ROLE_STORE, ROLE_STORE }, { ROLE_AUTH, ROLE_AUTH } };
+    for (size_t i = 0; i < ARRAY_LEN(order); i++) {
+        bool running = false;
+        for (size_t j = 0; j < 2; j++) {
+            struct master_role *r = &m->roles[order[i][j]];
+            if (r->pid <= 0)
+                continue;
+            running = true;
+            if (r->state != MASTER_ROLE_STOPPED)
+                ipc_send(&r->link, IPC_STOP, NULL, -1);
+            r->state = MASTER_ROLE_STOPPED;
+        }
+        if (running)
+            return;
+    }
+    loop_stop(m->loop);
+}
+
+static void stop_too_long(struct loop_timer *t)
+{
+    struct master *m = CONTAINER_OF(t, struct master, stop_timer);
+    for (int id = 0; id < ROLE_COUNT; id++)
+        if (m->roles[id].pid > 0)
+            kill(m->roles[id].pid, SIGKILL);
+}
+
+void master_stop(struct master *m)
+{
+    if (m->stopping)
+        return;
+    m->stopping = true;
+    m->stop_timer.fire = stop_too_long;
+    loop_after(m->loop, &m->stop_timer, 10000);
+    stop_next(m);
+}
+
+static void plan_restart(struct master *m, struct master_role *r)
+{
+    uint64_t lived = loop_now(m->loop) - r->started_at;
+    r->restarts++;
+    uint64_t wait = lived > STABLE_MS ? 0 : MIN((uint64_t)RESTART_FIRST_MS << MIN(r->restarts, 7u), (uint64_t)RESTART_MAX_MS);
+    loop_after(m->loop, &r->restart, wait);
+}
+
+static void role_died(struct master *m, struct master_role *r, int status)
+{
+    bool was_ready = r->state == MASTER_ROLE_READY;
+    struct buf *e = events_begin(&m->events, m->stopping ? EVENT_INFO : EVENT_ERROR, "role_ended");
+    event_str(e, "name", str_z(role_name[r->id]));
+    event_u64(e, "pid", (uint64_t)r->pid);
+    event_u64(e, "signal", WIFSIGNALED(status) ? (uint64_t)WTERMSIG(status) : 0);
+    event_u64(e, "status", WIFEXITED(status) ? (uint64_t)WEXITSTATUS(status) : 0);
+    events_end(&m->events);
+    ipc_close(&r->link);
+    r->pid = 0;
+    r->state = MASTER_ROLE_DOWN;
+    if (m->stopping) {
+        stop_next(m);
+    } else if (!was_ready && !m->ready_said) {
+        admin_complain("role %s could not start; its last words are above", role_name[r->id]);
+        m->status = EXIT_CONFIG;
+        master_stop(m);
+    } else {
+        plan_restart(m, r);
+    }
+}
+
+void master_reap(struct master *m)
+{
+    int status;
+    for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;)
+        for (int id = 0; id < ROLE_COUNT; id++)
+            if (m->roles[id].pid == pid)
+                role_died(m, &m->roles[id], status);
+}

@@ -1,0 +1,205 @@
+/* The control socket's questions: reload (answered when every role has the new generation) and status (gathered from all roles). */
+#include <errno.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include "admin/control.h"
+#include "admin/master.h"
+
+enum { PATIENCE_MS = 8000 };
+
+static void finish(struct control_client *c, bool ok)
+{
+    struct master *m = c->master;
+    struct buf b = BUF(CONTROL_ANSWER_MAX + 16);
+    pack_u8(&b, ok);
+    pack_str(&b, str_first(buf_str(&c->text), CONTROL_ANSWER_MAX));
+    send(c->io.fd, b.p, b.n, MSG_NOSIGNAL | MSG_DONTWAIT);
+    buf_done(&b);
+    for (struct control_client **at = &m->clients; *at; at = &(*at)->next)
+        if (*at == c) {
+            *at = c->next;
+            break;
+        }
+    loop_unwatch(m->loop, &c->io);
+    loop_cancel(m->loop, &c->timer);
+    close(c->io.fd);
+    buf_done(&c->text);
+    free(c);
+}
+
+static bool all_applied(const struct master *m, uint64_t generation)
+{
+    for (int id = ROLE_MASTER + 1; id < ROLE_COUNT; id++)
+        if (m->roles[id].applied < generation)
+            return false;
+    return true;
+}
+
+void master_control_applied(struct master *m)
+{
+    for (struct control_client *c = m->clients, *next; c; c = next) {
+        next = c->next;
+        if (c->generation && all_applied(m, c->generation))
+            finish(c, true);
+    }
+}
+
+void master_control_status(struct master *m, uint64_t request, str fields)
+{
+    for (struct control_client *c = m->clients, *next; c; c = next) {
+        next = c->next;
+        if (c->request != request)
+            continue;
+        buf_add(&c->text, fields);
+        buf_addc(&c->text, '\n');
+        if (--c->outstanding == 0)
+            finish(c, true);
+        return;
+    }
+}
+
+static void too_long(struct loop_timer *t)
+{
+    struct control_client *c = CONTAINER_OF(t, struct control_client, timer);
+    if (c->generation)
+        buf_add(&c->text, S("not every role took the new configuration in time"));
+    finish(c, c->request != 0);
+}
+
+static void own_fields(struct master *m, struct buf *out)
+{
+    event_str(out, "role", S("master"));
+    event_u64(out, "pid", (uint64_t)getpid());
+    event_u64(out, "generation", m->generation);
+    event_u64(out, "uptime_s", (env_system.wall_us() - m->started_us) / 1000000);
+    event_str(out, "user", str_z(m->user));
+    event_str(out, "configuration", str_z(m->config_path));
+    for (int id = ROLE_MASTER + 1; id < ROLE_COUNT; id++) {
+        char key[48];
+        snprintf(key, sizeof(key), "restarts_%s", role_name[id]);
+        event_u64(out, key, m->roles[id].restarts);
+    }
+    for (size_t i = 0; i < m->config.conf->n_listeners; i++) {
+        const struct conf_listener *l = &m->config.conf->listeners[i];
+        char text[128];
+        bool v6 = str_chr(l->address, ':') >= 0;
+        snprintf(text, sizeof(text), "%s %s%.*s%s:%u", conf_service_name[l->service], v6 ? "[" : "", STR_ARG(l->address), v6 ? "]" : "", l->port);
+        event_str(out, "listener", str_z(text));
+    }
+    buf_addc(out, '\n');
+}
+
+static void begin_status(struct master *m, struct control_client *c)
+{
+    c->request = ++m->last_request;
+    own_fields(m, &c->text);
+    struct buf b = BUF(64);
+    pack_u64(&b, c->request);
+    for (int id = ROLE_MASTER + 1; id < ROLE_COUNT; id++)
+        if (m->roles[id].link.open && ipc_send(&m->roles[id].link, IPC_STATUS, &b, -1) == 0)
+            c->outstanding++;
+    buf_done(&b);
+    if (!c->outstanding)
+        finish(c, true);
+}
+
+/* Listeners are bound at start; a reload that names others says so instead of doing half of it. */
+static bool same_listeners(const struct conf *a, const struct conf *b)
+{
+    bool same = a->n_listeners == b->n_listeners;
+    for (size_t i = 0; same && i < a->n_listeners; i++) {
+        const struct conf_listener *l = &b->listeners[i];
+        char address[64];
+        snprintf(address, sizeof(address), "%.*s", STR_ARG(l->address));
+        same = role_find_listener(a, l->service, address, l->port) == (ptrdiff_t)i;
+    }
+    return same;
+}
+
+static int compile_next(struct master *m, struct buf *out_error)
+{
+    _cleanup_close_ int fd = -1;
+    struct compiled next;
+    int r = compile_in_child(m->config_path, m->generation + 1, &fd, out_error);
+    if (r == 0)
+        r = compiled_open(fd, &next);
+    if (r < 0)
+        return r;
+    if (!same_listeners(m->config.conf, next.conf) || !str_eq(m->config.conf->data_directory, next.conf->data_directory)) {
+        buf_add(out_error, S("the `listen` statements or data_directory have changed; they take effect at the next start. Nothing was changed now"));
+        compiled_close(&next);
+        return -EBUSY;
+    }
+    compiled_close(&m->config);
+    m->config = next;
+    close(m->blob_fd);
+    m->blob_fd = TAKE_FD(fd);
+    m->generation++;
+    return 0;
+}
+
+void master_reload(struct master *m, struct control_client *who)
+{
+    struct buf error = BUF(8192);
+    int r = compile_next(m, &error);
+    struct buf *e = events_begin(&m->events, r < 0 ? EVENT_ERROR : EVENT_INFO, r < 0 ? "reload_refused" : "reload");
+    event_u64(e, "generation", m->generation);
+    if (r < 0)
+        event_str(e, "why", error.n ? buf_str(&error) : S("no memory or no processes"));
+    events_end(&m->events);
+    for (int id = ROLE_MASTER + 1; r == 0 && id < ROLE_COUNT; id++)
+        if (m->roles[id].link.open)
+            master_send_config(m, &m->roles[id]);
+    if (who) {
+        buf_add(&who->text, error.n || r == 0 ? buf_str(&error) : S("no memory or no processes"));
+        who->generation = m->generation;
+        if (r < 0)
+            finish(who, false);
+    }
+    buf_done(&error);
+}
+
+static void client_ready(struct loop_io *io, uint32_t events)
+{
+    struct control_client *c = CONTAINER_OF(io, struct control_client, io);
+    char question[16];
+    (void)events;
+    ssize_t n = recv(io->fd, question, sizeof(question), MSG_DONTWAIT);
+    if (n < 0 && errno == EAGAIN)
+        return;
+    if (n != 1 || c->request || c->generation)
+        finish(c, false);
+    else if (question[0] == CONTROL_STATUS)
+        begin_status(c->master, c);
+    else if (question[0] == CONTROL_RELOAD)
+        master_reload(c->master, c);
+    else
+        finish(c, false);
+}
+
+static void control_ready(struct loop_io *io, uint32_t events)
+{
+    struct master *m = CONTAINER_OF(io, struct master, control_io);
+    (void)events;
+    int fd = accept4(io->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    struct control_client *c = fd < 0 ? NULL : calloc(1, sizeof(*c));
+    if (!c) {
+        if (fd >= 0)
+            close(fd);
+        return;
+    }
+    *c = (struct control_client){ .io = { .fd = fd, .ready = client_ready }, .master = m, .timer.fire = too_long,
+                                  .text = BUF(CONTROL_ANSWER_MAX), .next = m->clients };
+    m->clients = c;
+    loop_after(m->loop, &c->timer, PATIENCE_MS);
+    if (loop_watch(m->loop, &c->io, EPOLLIN) < 0)
+        finish(c, false);
+}
+
+int master_control_open(struct master *m)
+{
+    m->control_io.ready = control_ready;
+    int r = control_listen(m->data_fd, m->drop ? m->uid : (unsigned)-1, &m->control_io.fd);
+    return r < 0 ? r : loop_watch(m->loop, &m->control_io, EPOLLIN);
+}

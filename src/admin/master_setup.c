@@ -1,0 +1,151 @@
+/* What the master prepares before it starts roles: the user, folders, sockets. */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include "admin/admin.h"
+#include "admin/master.h"
+
+/* A slice of the configuration as a NUL-terminated string; "" without memory. */
+static const char *text(struct master *m, str s)
+{
+    const char *z = arena_dup(&m->config.arena, s).p;
+    return z ? z : "";
+}
+
+int master_user(struct master *m)
+{
+    str name = m->config.conf->run_as;
+    m->uid = geteuid();
+    m->gid = getegid();
+    struct passwd *p = m->uid == 0 && name.n ? getpwnam(text(m, name)) : getpwuid(m->uid);
+    if (m->uid == 0 && !name.n) {
+        admin_complain("run_as is not set: started by root, the roles need a system user of their own to run as. "
+                       "  Make one (useradd --system --no-create-home posthouse) and write `run_as posthouse` into %s", m->config_path);
+        return -EINVAL;
+    }
+    if (m->uid == 0 && !p) {
+        admin_complain("run_as: there is no user \"%.*s\" on this host. Make it with: useradd --system --no-create-home %.*s", STR_ARG(name), STR_ARG(name));
+        return -EINVAL;
+    }
+    if (m->uid == 0 && p->pw_uid == 0) {
+        admin_complain("run_as: roles do not run as root; name an unprivileged user");
+        return -EINVAL;
+    }
+    m->drop = m->uid == 0;
+    if (m->drop) {
+        m->uid = p->pw_uid;
+        m->gid = p->pw_gid;
+    }
+    snprintf(m->user, sizeof(m->user), "%s", p ? p->pw_name : "?");
+    return 0;
+}
+
+static int make_folder(struct master *m, const char *name)
+{
+    if (mkdirat(m->data_fd, name, 0700) < 0 && errno != EEXIST)
+        return -errno;
+    if (m->drop && fchownat(m->data_fd, name, m->uid, m->gid, AT_SYMLINK_NOFOLLOW) < 0)
+        return -errno;
+    return 0;
+}
+
+int master_folders(struct master *m)
+{
+    static const char *const names[] = { "log", "log/smtp-in", "journal", "trace", "auth" };
+    const char *path = text(m, m->config.conf->data_directory);
+    if (mkdirat(m->base_fd, path, 0700) == 0 && m->drop && fchownat(m->base_fd, path, m->uid, m->gid, 0) < 0)
+        return -errno;
+    m->data_fd = openat(m->base_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (m->data_fd < 0) {
+        admin_complain("data_directory %s: %s", path, strerror(errno));
+        return -EIO;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+        int r = make_folder(m, names[i]);
+        if (r < 0) {
+            admin_complain("data_directory %s: cannot make %s: %s", path, names[i], strerror(-r));
+            return r;
+        }
+    }
+    return 0;
+}
+
+int master_role_folder(struct master *m, enum role_id id)
+{
+    const char *name = id == ROLE_SMTP_IN ? "log/smtp-in" : id == ROLE_STORE ? "." : id == ROLE_AUTH ? "auth" : NULL;
+    return name ? openat(m->data_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+}
+
+int master_open_file(struct master *m, str path)
+{
+    return path.n ? openat(m->base_fd, text(m, path), O_RDONLY | O_CLOEXEC) : -1;
+}
+
+static socklen_t socket_address(const struct conf_listener *l, struct sockaddr_storage *out)
+{
+    struct sockaddr_in *in = (struct sockaddr_in *)out;
+    struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)out;
+    char address[64] = { 0 };
+    memcpy(address, l->address.p, MIN(l->address.n, sizeof(address) - 1));
+    *out = (struct sockaddr_storage){ 0 };
+    if (inet_pton(AF_INET, address, &in->sin_addr) == 1) {
+        in->sin_family = AF_INET;
+        in->sin_port = htons(l->port);
+        return sizeof(*in);
+    }
+    if (inet_pton(AF_INET6, address, &in6->sin6_addr) == 1) {
+        in6->sin6_family = AF_INET6;
+        in6->sin6_port = htons(l->port);
+        return sizeof(*in6);
+    }
+    return 0;
+}
+
+static int bind_one(const struct conf_listener *l, int *out_fd)
+{
+    struct sockaddr_storage a;
+    socklen_t n = socket_address(l, &a);
+    int one = 1;
+    if (!n)
+        return -EINVAL;
+    _cleanup_close_ int fd = socket(a.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return -errno;
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+    if (a.ss_family == AF_INET6)
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
+    if (bind(fd, (struct sockaddr *)&a, n) < 0 || listen(fd, 1024) < 0)
+        return -errno;
+    *out_fd = TAKE_FD(fd);
+    return 0;
+}
+
+static const char *advice(int error)
+{
+    return error == -EADDRINUSE ? "Another program has this port. Find it with `ss -ltnp`, stop it, or choose another port."
+         : error == -EACCES     ? "Ports below 1024 need root (or CAP_NET_BIND_SERVICE)."
+         : error == -EADDRNOTAVAIL ? "This host does not have that address."
+                                   : "";
+}
+
+int master_bind(struct master *m)
+{
+    const struct conf *c = m->config.conf;
+    for (size_t i = 0; i < c->n_listeners && i < ROLE_LISTENERS_MAX; i++) {
+        const struct conf_listener *l = &c->listeners[i];
+        int r = bind_one(l, &m->sockets[i].fd);
+        if (r < 0) {
+            admin_complain("%.*s:%u: listen %s %.*s:%u: %s. %s", STR_ARG(l->file), l->line, conf_service_name[l->service],
+                           STR_ARG(l->address), l->port, strerror(-r), advice(r));
+            return r;
+        }
+        m->sockets[i].listener = (uint32_t)i;
+        m->n_sockets = i + 1;
+    }
+    return 0;
+}

@@ -1,0 +1,553 @@
+/* `posthouse quickstart --local DIR`: a complete instance in one folder. Invariants:
+ * 1. DIR appears whole or not at all: everything is written into DIR.tmp-XXXXXX and renamed; a failure or a signal
+ *    removes it, and the system user too if it was made for it.
+ * 2. Started by root, roles get what they must read or write and nothing more: whoever could write posthouse.conf could
+ *    choose the user that the roles run as, so the folder and the configuration stay root's, and so does the list of
+ *    passwords in clear. */
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <grp.h>
+#include <limits.h>
+#include <pwd.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include "admin/admin.h"
+#include "admin/certificates.h"
+#include "auth/password.h"
+#include "base/env.h"
+#include "base/event.h"
+#include "conf/accounts.h"
+#include "message/address.h"
+
+#define TEXT_MAX (1u << 20)
+#define SYSTEM_USER "posthouse"
+#define PASSWORD_GROUPS 4
+#define PASSWORD_LEN (PASSWORD_GROUPS * 6 - 1) /* tovak-mirul-besod-fadin: 16 bits a group */
+
+static const char *const account_names[] = { "alice", "bob", "carol" };
+
+static const struct service { const char *name, *protocol, *use; unsigned port; } services[] = {
+    { "smtp", "smtp", "mail from other servers", 25 },
+    { "submission", "smtp", "sending, STARTTLS", 587 },
+    { "submissions", "smtps", "sending, TLS", 465 },
+    { "pop3", "pop3", "reading, STLS", 110 },
+    { "pop3s", "pop3s", "reading, TLS", 995 },
+};
+#define HIGHEST_PORT 995
+
+struct quickstart {
+    const char *local, *listen, *user; /* as asked; user NULL: by default */
+    str domain;
+    uint16_t base;
+    struct arena arena;
+    str target, folder;  /* DIR, absolute; where it is being written */
+    int dir;             /* descriptor of `folder` */
+    bool root, user_made;
+    uid_t uid;           /* of the roles, when root */
+    gid_t gid;
+    char password[ARRAY_LEN(account_names)][PASSWORD_LEN + 1];
+};
+
+enum owner { OWNER_CALLER, OWNER_ROLES };
+
+static const char *role_user(const struct quickstart *q)
+{
+    return q->user ? q->user : SYSTEM_USER;
+}
+
+static bool is_ip(const char *text)
+{
+    unsigned char raw[16];
+    return inet_pton(AF_INET, text, raw) == 1 || inet_pton(AF_INET6, text, raw) == 1;
+}
+
+static int read_domain(struct quickstart *q, const char *text)
+{
+    str s = str_z(text);
+    ptrdiff_t dot = str_rchr(s, '.');
+    uint64_t number;
+    bool numeric = str_u64(str_from(s, (size_t)(dot + 1)), UINT64_MAX, &number) != -EINVAL; /* an address, no name */
+    bool ok = domain_valid(s, 1) && s.n <= 248 && !numeric;
+    for (size_t i = 0; i < s.n; i++)
+        ok = ok && (unsigned char)s.p[i] < 128;
+    if (!ok) {
+        admin_complain("quickstart: --domain wants a domain name of letters, digits, hyphens and dots, like "
+                       "posthouse.test (an international name in its xn-- form), not %s", text);
+        return EXIT_USAGE;
+    }
+    q->domain = arena_lower(&q->arena, s);
+    return q->domain.p ? 0 : EXIT_IO;
+}
+
+static int read_request(struct quickstart *q, int argc, char **argv)
+{
+    const char *domain = "posthouse.test", *base = "20000";
+    const struct admin_option options[] = {
+        { "--local", &q->local, NULL },  { "--base-port", &base, NULL }, { "--domain", &domain, NULL },
+        { "--listen", &q->listen, NULL }, { "--user", &q->user, NULL },
+    };
+    uint64_t number;
+    int r = admin_options("quickstart", &argc, argv, options, ARRAY_LEN(options));
+    if (r)
+        return r;
+    if (argc > 0) {
+        admin_complain("quickstart: takes no argument without an option's name before it, but was given %s", argv[0]);
+        return EXIT_USAGE;
+    }
+    if (!q->local || !*q->local) {
+        admin_complain("quickstart: say where the instance shall be: posthouse quickstart --local DIR");
+        return EXIT_USAGE;
+    }
+    if (str_u64(str_z(base), UINT16_MAX - HIGHEST_PORT, &number) < 0) {
+        admin_complain("quickstart: --base-port wants a number from 0 to %d, not %s: the listeners are at this number "
+                       "plus 25, 110, 465, 587 and 995", UINT16_MAX - HIGHEST_PORT, base);
+        return EXIT_USAGE;
+    }
+    q->base = (uint16_t)number;
+    if (!is_ip(q->listen)) {
+        admin_complain("quickstart: --listen wants an IPv4 or IPv6 address like 127.0.0.1, not %s", q->listen);
+        return EXIT_USAGE;
+    }
+    return read_domain(q, domain);
+}
+
+static bool is_empty(const char *path)
+{
+    DIR *d = opendir(path);
+    if (!d)
+        return false;
+    size_t entries = 0;
+    while (readdir(d) && entries < 3)
+        entries++;
+    closedir(d);
+    return entries == 2; /* . and .. */
+}
+
+/* The absolute path of a folder that may be made here: new, or there and empty. */
+static int find_target(struct quickstart *q)
+{
+    str s = str_z(q->local);
+    while (s.n > 1 && s.p[s.n - 1] == '/')
+        s.n--;
+    _cleanup_free_ char *there = realpath(q->local, NULL);
+    if (there) {
+        if (!is_empty(there)) {
+            admin_complain("quickstart: %s is there already and is not an empty folder. Nothing was changed; name "
+                           "another folder, or remove that one first", q->local);
+            return EXIT_CANTCREATE;
+        }
+        q->target = arena_dup(&q->arena, str_z(there));
+        return q->target.p ? 0 : EXIT_IO;
+    }
+    str parent = str_first(s, (size_t)(str_rchr(s, '/') + 1));
+    str above = arena_dup(&q->arena, parent.n ? parent : S("."));
+    _cleanup_free_ char *real = above.p ? realpath(above.p, NULL) : NULL;
+    if (!real) {
+        admin_complain("quickstart: cannot make %s: the folder above it: %s", q->local, strerror(errno));
+        return EXIT_CANTCREATE;
+    }
+    str name = str_from(s, parent.n);
+    q->target = arena_printf(&q->arena, "%s/%.*s", real[1] ? real : "", STR_ARG(name));
+    return q->target.p ? 0 : EXIT_IO;
+}
+
+static bool may_enter(const struct stat *st, uid_t uid, const gid_t *groups, int n)
+{
+    if (st->st_uid == uid)
+        return st->st_mode & S_IXUSR;
+    for (int i = 0; i < n; i++)
+        if (st->st_gid == groups[i])
+            return st->st_mode & S_IXGRP;
+    return st->st_mode & S_IXOTH;
+}
+
+/* Every folder above the target must let that user pass. uid -1: a user that is yet to be made and owns nothing. */
+static int check_reach(struct quickstart *q, const char *user, uid_t uid, gid_t gid)
+{
+    gid_t groups[256];
+    int n = ARRAY_LEN(groups);
+    if (uid == (uid_t)-1)
+        n = 0;
+    else if (getgrouplist(user, gid, groups, &n) < 0)
+        n = ARRAY_LEN(groups);
+    for (size_t i = 0; i < q->target.n; i++) {
+        if (q->target.p[i] != '/')
+            continue;
+        str above = arena_dup(&q->arena, str_first(q->target, i ? i : 1));
+        struct stat st;
+        if (!above.p || stat(above.p, &st) < 0) {
+            admin_complain("quickstart: cannot look at %s: %s", above.p ? above.p : "a folder", strerror(errno));
+            return EXIT_CANTCREATE;
+        }
+        if (!may_enter(&st, uid, groups, n)) {
+            admin_complain("quickstart: the roles will run as the user %s, who may not enter %s (mode %04o). Put the "
+                           "instance elsewhere, for example --local /var/lib/posthouse-local, or name another user "
+                           "with --user", user, above.p, (unsigned)(st.st_mode & 07777));
+            return EXIT_NOPERM;
+        }
+    }
+    return 0;
+}
+
+/* Runs a program of the system without a shell. 0, or -errno of starting it, or its exit status. */
+static int run_program(char *const argv[])
+{
+    char *const env[] = { "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C", NULL };
+    posix_spawnattr_t attr;
+    sigset_t none;
+    sigemptyset(&none);
+    posix_spawnattr_init(&attr);
+    posix_spawnattr_setsigmask(&attr, &none);
+    posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGMASK);
+    pid_t pid;
+    int r = posix_spawn(&pid, argv[0], NULL, &attr, argv, env);
+    posix_spawnattr_destroy(&attr);
+    if (r)
+        return -r;
+    int status;
+    while (waitpid(pid, &status, 0) < 0)
+        if (errno != EINTR)
+            return -errno;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+}
+
+/* Looks the user up. Sets uid and gid, or leaves uid at -1: it is the default user and must be made. */
+static int find_user(struct quickstart *q)
+{
+    q->root = geteuid() == 0;
+    const char *name = role_user(q);
+    const struct passwd *pw = getpwnam(name);
+    if (!q->root) {
+        if (q->user && (!pw || pw->pw_uid != geteuid())) {
+            admin_complain("quickstart: only root can make an instance for another user (%s); leave --user away and it "
+                           "runs as you", q->user);
+            return EXIT_NOPERM;
+        }
+        return 0;
+    }
+    if (pw && pw->pw_uid == 0) {
+        admin_complain("quickstart: the roles must not run as %s, who may do everything; leave --user away and they "
+                       "run as the user " SYSTEM_USER, name);
+        return EXIT_USAGE;
+    }
+    if (!pw && q->user) {
+        admin_complain("quickstart: this system has no user %s; make it first, or leave --user away and "
+                       "the roles run as " SYSTEM_USER, q->user);
+        return EXIT_USAGE;
+    }
+    q->uid = pw ? pw->pw_uid : (uid_t)-1;
+    q->gid = pw ? pw->pw_gid : (gid_t)-1;
+    return check_reach(q, name, q->uid, q->gid);
+}
+
+static int make_user(struct quickstart *q)
+{
+    if (!q->root || q->uid != (uid_t)-1)
+        return 0;
+    char *const argv[] = { "/usr/sbin/useradd", "--system", "--user-group", "--no-create-home", "--home-dir",
+                           "/nonexistent", "--shell", "/usr/sbin/nologin", "--comment", "Posthouse mail system",
+                           SYSTEM_USER, NULL };
+    int r = run_program(argv);
+    if (r != 0) {
+        const char *how = r == -ENOENT ? "is not here (Debian package passwd)" : "failed";
+        admin_complain("quickstart: cannot make the system user " SYSTEM_USER ": %s %s. Make the user yourself, or "
+                       "name an existing one with --user", argv[0], how);
+        return EXIT_NOPERM;
+    }
+    q->user_made = true;
+    const struct passwd *pw = getpwnam(SYSTEM_USER);
+    if (!pw) {
+        admin_complain("quickstart: %s made the user " SYSTEM_USER ", but the system does not find it", argv[0]);
+        return EXIT_NOPERM;
+    }
+    q->uid = pw->pw_uid;
+    q->gid = pw->pw_gid;
+    return 0;
+}
+
+/* One of 65,536 words of consonant-vowel-consonant-vowel-consonant a group: easy to read aloud, 64 bits in all. */
+static void make_password(char out[PASSWORD_LEN + 1])
+{
+    static const char consonants[] = "bdfghjkmnprstvwz", vowels[] = "aiou";
+    _Static_assert(sizeof(consonants) == 17 && sizeof(vowels) == 5, "letters are picked by 4 and 2 bits");
+    uint16_t bits[PASSWORD_GROUPS];
+    env_system.random(bits, sizeof(bits));
+    char *p = out;
+    for (size_t i = 0; i < PASSWORD_GROUPS; i++) {
+        if (i)
+            *p++ = '-';
+        *p++ = consonants[bits[i] & 15];
+        *p++ = vowels[bits[i] >> 4 & 3];
+        *p++ = consonants[bits[i] >> 6 & 15];
+        *p++ = vowels[bits[i] >> 10 & 3];
+        *p++ = consonants[bits[i] >> 12 & 15];
+    }
+    *p = 0;
+    explicit_bzero(bits, sizeof(bits));
+}
+
+static void configuration_text(const struct quickstart *q, struct buf *b)
+{
+    bool v6 = str_chr(str_z(q->listen), ':') >= 0;
+    buf_addf(b, "# A local instance, made by `posthouse quickstart`.\n"
+                "# What a setting means, and where it is set: posthouse config explain NAME -c FILE\n"
+                "# File names are relative to this file.\n\n"
+                "hostname mail.%.*s\n", STR_ARG(q->domain));
+    buf_addf(b, "domain %.*s\n\n", STR_ARG(q->domain));
+    if (q->root)
+        buf_addf(b, "# All roles run as this user; root only starts them.\nrun_as %s\n\n", role_user(q));
+    buf_add(b, S("data_directory data\n"
+                 "accounts accounts\n"
+                 "secrets secrets\n"
+                 "aliases aliases\n"
+                 "tls_certificate tls/server.pem\n"
+                 "tls_key tls/server.key\n\n"
+                 "# This machine is spared the limits on errors and connections. That gives it no right to relay:\n"
+                 "# mynetworks is empty, so whoever sends mail elsewhere must log in.\n"
+                 "trusted_clients 127.0.0.0/8 ::1/128\n\n"));
+    for (size_t i = 0; i < ARRAY_LEN(services); i++)
+        buf_addf(b, "listen %s %s%s%s:%u # %s\n", services[i].name, v6 ? "[" : "", q->listen, v6 ? "]" : "",
+                 q->base + services[i].port, services[i].use);
+}
+
+static void aliases_text(const struct quickstart *q, struct buf *b)
+{
+    const char *d = q->domain.p; /* ends with a NUL, as everything of the arena */
+    buf_addf(b, "# alias: target, target\n# A change counts after `posthouse reload`.\n"
+                "postmaster@%s: alice@%s\n# team@%s: alice@%s, bob@%s\n", d, d, d, d, d);
+}
+
+struct accounts_text { struct buf accounts, secrets, passwords; };
+
+static void accounts_text_done(struct accounts_text *t)
+{
+    if (t->passwords.p)
+        explicit_bzero(t->passwords.p, t->passwords.cap);
+    buf_done(&t->accounts);
+    buf_done(&t->secrets);
+    buf_done(&t->passwords);
+}
+
+static int accounts_text(struct quickstart *q, struct accounts_text *t)
+{
+    for (size_t i = 0; i < ARRAY_LEN(account_names); i++) {
+        struct account_secret secret;
+        str address = arena_printf(&q->arena, "%s@%.*s", account_names[i], STR_ARG(q->domain));
+        make_password(q->password[i]);
+        if (!address.p || password_make(&q->arena, &env_system, address, str_z(q->password[i]), &secret) < 0 ||
+            account_secret_format(&t->secrets, &secret) < 0) {
+            admin_complain("quickstart: cannot make the password of %s", account_names[i]);
+            return EXIT_IO;
+        }
+        buf_addf(&t->accounts, "%.*s\n", STR_ARG(address));
+        buf_addf(&t->passwords, "%.*s %s\n", STR_ARG(address), q->password[i]);
+    }
+    return t->accounts.failed || t->passwords.failed ? EXIT_IO : 0;
+}
+
+static int cannot_write(const struct quickstart *q, const char *name)
+{
+    int e = errno;
+    admin_complain("quickstart: cannot write %s in %.*s: %s", name, STR_ARG(q->folder), strerror(e));
+    return e == EACCES || e == EPERM ? EXIT_NOPERM : EXIT_CANTCREATE;
+}
+
+static int give(const struct quickstart *q, int fd, enum owner owner, mode_t mode)
+{
+    if (fchmod(fd, mode) < 0)
+        return -1;
+    return q->root && owner == OWNER_ROLES ? fchown(fd, q->uid, q->gid) : 0;
+}
+
+static int write_all(int fd, str s)
+{
+    while (s.n) {
+        ssize_t n = write(fd, s.p, s.n);
+        if (n < 0 && errno != EINTR)
+            return -1;
+        s = str_from(s, n > 0 ? (size_t)n : 0);
+    }
+    return 0;
+}
+
+static int write_file(const struct quickstart *q, const char *name, const struct buf *text, enum owner owner,
+                      mode_t mode)
+{
+    if (text->failed) {
+        errno = -text->failed;
+        return cannot_write(q, name);
+    }
+    _cleanup_close_ int fd = openat(q->dir, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0 || write_all(fd, buf_str(text)) < 0 || give(q, fd, owner, mode) < 0 || fsync(fd) < 0)
+        return cannot_write(q, name);
+    return 0;
+}
+
+static int make_folder(const struct quickstart *q, const char *name, enum owner owner, mode_t mode)
+{
+    if (mkdirat(q->dir, name, 0700) < 0)
+        return cannot_write(q, name);
+    _cleanup_close_ int fd = openat(q->dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return fd < 0 || give(q, fd, owner, mode) < 0 ? cannot_write(q, name) : 0;
+}
+
+static int write_tls(struct quickstart *q)
+{
+    str mail = arena_printf(&q->arena, "mail.%.*s", STR_ARG(q->domain));
+    const char *dns[] = { "localhost", mail.p };
+    const char *ip[] = { "127.0.0.1", "::1", q->listen };
+    static const char *const usual[] = { "127.0.0.1", "::1", "0.0.0.0", "::" };
+    bool other = true;
+    for (size_t i = 0; i < ARRAY_LEN(usual); i++)
+        other = other && !str_eq(str_z(q->listen), str_z(usual[i]));
+    struct certificates_request request = { .dns = dns, .n_dns = 2, .ip = ip, .n_ip = other ? 3 : 2,
+                                            .now_s = (int64_t)(env_system.wall_us() / 1000000) };
+    _cleanup_(certificates_done) struct certificates made = { 0 };
+    int r = mail.p ? certificates_make(&request, &made) : -ENOMEM;
+    if (r < 0) {
+        admin_complain("quickstart: cannot make the certificates: %s", strerror(-r));
+        return EXIT_IO;
+    }
+    if ((r = make_folder(q, "tls", OWNER_CALLER, 0755)) ||
+        (r = write_file(q, "tls/ca.pem", &made.ca, OWNER_CALLER, 0644)) ||
+        (r = write_file(q, "tls/server.pem", &made.server, OWNER_CALLER, 0644)) ||
+        (r = write_file(q, "tls/server.key", &made.key, OWNER_ROLES, 0600)))
+        return r;
+    return 0;
+}
+
+static int write_accounts(struct quickstart *q)
+{
+    _cleanup_(accounts_text_done) struct accounts_text t = { BUF(TEXT_MAX), BUF(TEXT_MAX), BUF(TEXT_MAX) };
+    int r = accounts_text(q, &t);
+    if (r || (r = write_file(q, "accounts", &t.accounts, OWNER_ROLES, 0600)) ||
+        (r = write_file(q, "secrets", &t.secrets, OWNER_ROLES, 0600)) ||
+        (r = write_file(q, "accounts.txt", &t.passwords, OWNER_CALLER, 0600)))
+        return r;
+    return 0;
+}
+
+static int write_instance(struct quickstart *q)
+{
+    _cleanup_buf_ struct buf conf = BUF(TEXT_MAX), aliases = BUF(TEXT_MAX), user = BUF(256);
+    configuration_text(q, &conf);
+    aliases_text(q, &aliases);
+    int r = make_user(q);
+    if (r || (r = write_tls(q)) || (r = write_accounts(q)) ||
+        (r = write_file(q, "posthouse.conf", &conf, OWNER_CALLER, 0644)) ||
+        (r = write_file(q, "aliases", &aliases, OWNER_CALLER, 0644)) || (r = make_folder(q, "data", OWNER_ROLES, 0700)))
+        return r;
+    if (!q->user_made)
+        return 0;
+    buf_add(&user, S(SYSTEM_USER "\n")); /* tells `make uninstall` that the user came with this instance */
+    return write_file(q, ".system-user", &user, OWNER_CALLER, 0644);
+}
+
+static bool interrupted(void)
+{
+    sigset_t pending;
+    return sigpending(&pending) == 0 &&
+           (sigismember(&pending, SIGINT) || sigismember(&pending, SIGTERM) || sigismember(&pending, SIGHUP));
+}
+
+/* The folder takes its name, in one step. */
+static int publish(struct quickstart *q)
+{
+    if (interrupted()) {
+        admin_complain("quickstart: interrupted; nothing was made");
+        return EXIT_CANTCREATE;
+    }
+    if (fchmod(q->dir, 0755) < 0 || fsync(q->dir) < 0)
+        return cannot_write(q, "everything");
+    if (rename(q->folder.p, q->target.p) < 0) {
+        admin_complain("quickstart: cannot give %s its name: %s. Nothing was made", q->target.p, strerror(errno));
+        return EXIT_CANTCREATE;
+    }
+    q->folder = STR_NONE;
+    str above = arena_dup(&q->arena, str_first(q->target, (size_t)str_rchr(q->target, '/') + 1));
+    _cleanup_close_ int fd = above.p ? open(above.p, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    if (fd >= 0)
+        fsync(fd);
+    return 0;
+}
+
+static int begin_folder(struct quickstart *q)
+{
+    str name = arena_printf(&q->arena, "%s.tmp-XXXXXX", q->target.p);
+    char *path = (char *)name.p; /* the arena's memory is ours to write */
+    if (!path || !mkdtemp(path)) {
+        int e = errno;
+        admin_complain("quickstart: cannot make a folder beside %s: %s", path ? q->target.p : q->local, strerror(e));
+        return e == EACCES || e == EPERM || e == EROFS ? EXIT_NOPERM : EXIT_CANTCREATE;
+    }
+    q->folder = name;
+    q->dir = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return q->dir < 0 ? cannot_write(q, "anything") : 0;
+}
+
+static int remove_entry(const char *path, const struct stat *st, int type, struct FTW *ftw)
+{
+    (void)st, (void)type, (void)ftw;
+    remove(path);
+    return 0;
+}
+
+/* Ends the work; what was not published goes. */
+static void quickstart_done(struct quickstart *q)
+{
+    if (q->folder.n) {
+        nftw(q->folder.p, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+        if (q->user_made)
+            run_program((char *const[]){ "/usr/sbin/userdel", SYSTEM_USER, NULL });
+    }
+    if (q->dir >= 0)
+        close(q->dir);
+    explicit_bzero(q->password, sizeof(q->password));
+    arena_done(&q->arena);
+}
+
+static void say_what_is_there(const struct quickstart *q)
+{
+    _cleanup_buf_ struct buf dir = BUF(PATH_MAX * 4);
+    bool v6 = str_chr(str_z(q->listen), ':') >= 0;
+    print_safe(&dir, q->target);
+    printf("A local instance of Posthouse is in %.*s, for the domain %s.\n\n", STR_ARG(buf_str(&dir)), q->domain.p);
+    printf("start it     posthouse serve -c %.*s/posthouse.conf\n", STR_ARG(buf_str(&dir)));
+    for (size_t i = 0; i < ARRAY_LEN(services); i++)
+        printf("%-12s %s://%s%s%s:%u (%s)\n", services[i].name, services[i].protocol, v6 ? "[" : "", q->listen,
+               v6 ? "]" : "", q->base + services[i].port, services[i].use);
+    printf("accounts     ");
+    for (size_t i = 0; i < ARRAY_LEN(account_names); i++)
+        printf("%s%s@%.*s", i ? ", " : "", account_names[i], STR_ARG(q->domain));
+    printf("\npasswords    %.*s/accounts.txt\n", STR_ARG(buf_str(&dir)));
+    printf("to trust     %.*s/tls/ca.pem\n", STR_ARG(buf_str(&dir)));
+    if (q->root)
+        printf("runs as      the system user %s%s\n", role_user(q), q->user_made ? ", which was made just now" : "");
+}
+
+int cmd_quickstart(int argc, char **argv)
+{
+    _cleanup_(quickstart_done) struct quickstart q = { .listen = "127.0.0.1", .arena = ARENA(TEXT_MAX), .dir = -1 };
+    int r = read_request(&q, argc, argv);
+    if (r || (r = find_target(&q)) || (r = find_user(&q)))
+        return r;
+
+    sigset_t stop, before;
+    sigemptyset(&stop);
+    sigaddset(&stop, SIGINT);
+    sigaddset(&stop, SIGTERM);
+    sigaddset(&stop, SIGHUP);
+    sigprocmask(SIG_BLOCK, &stop, &before);
+    if ((r = begin_folder(&q)) == 0 && (r = write_instance(&q)) == 0 && (r = publish(&q)) == 0)
+        say_what_is_there(&q);
+    quickstart_done(&q); /* before a signal that came meanwhile ends the process */
+    q = (struct quickstart){ .dir = -1 };
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    return r;
+}

@@ -1,0 +1,56 @@
+/* `posthouse store check|rebuild`: the store's offline tools. */
+#include <errno.h>
+#include <stdio.h>
+#include "admin/admin.h"
+#include "admin/instance.h"
+#include "base/env.h"
+#include "base/event.h"
+#include "store/store.h"
+
+static void say(void *arg, bool finding, str sentence)
+{
+    _cleanup_buf_ struct buf shown = BUF(65536);
+    (void)arg;
+    print_safe(&shown, sentence);
+    printf("%s%.*s\n", finding ? "FOUND: " : "", STR_ARG(buf_str(&shown)));
+}
+
+static int run(struct instance *i, bool rebuild)
+{
+    if (i->data_fd < 0) {
+        admin_complain("there is no data folder yet: the server has never run with %s", i->path);
+        return EXIT_UNAVAILABLE;
+    }
+    int r = rebuild ? store_rebuild(i->data_fd, &env_system, say, NULL) : store_check(i->data_fd, &env_system, say, NULL);
+    if (r == -EBUSY) {
+        admin_complain("the server is running; stop it first");
+        return EXIT_UNAVAILABLE;
+    }
+    if (r < 0) {
+        admin_complain("the store cannot be read: %s", strerror(-r));
+        return EXIT_IO;
+    }
+    printf("%d finding%s.\n", r, r == 1 ? "" : "s");
+    return r ? 1 : 0;
+}
+
+int cmd_store(int argc, char **argv)
+{
+    const char *config = NULL;
+    const struct admin_option options[] = { { "-c", &config, NULL } };
+    struct instance i;
+    int e = admin_options("store", &argc, argv, options, ARRAY_LEN(options));
+    if (e)
+        return e;
+    bool check = argc == 1 && str_eq(str_z(argv[0]), S("check")), rebuild = argc == 1 && str_eq(str_z(argv[0]), S("rebuild"));
+    if (!check && !rebuild) {
+        admin_complain("store takes check or rebuild; see posthouse help store");
+        return EXIT_USAGE;
+    }
+    e = instance_load(config, &i);
+    if (e)
+        return e;
+    e = run(&i, rebuild);
+    instance_done(&i);
+    return e;
+}

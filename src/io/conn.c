@@ -1,0 +1,223 @@
+/* Connections: see conn.h. */
+#include "io/conn.h"
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <openssl/err.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+
+enum { READ_CHUNK = 16384, TLS_WRITE_CHUNK = 16384 };
+
+static void address_text(struct conn *c, const struct sockaddr *peer)
+{
+    if (peer && peer->sa_family == AF_INET) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)peer;
+        inet_ntop(AF_INET, &in->sin_addr, c->address, sizeof(c->address));
+        c->port = ntohs(in->sin_port);
+    } else if (peer && peer->sa_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)peer;
+        if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr))
+            inet_ntop(AF_INET, in6->sin6_addr.s6_addr + 12, c->address, sizeof(c->address));
+        else
+            inet_ntop(AF_INET6, &in6->sin6_addr, c->address, sizeof(c->address));
+        c->port = ntohs(in6->sin6_port);
+    }
+}
+
+static void watch(struct conn *c)
+{
+    uint32_t events = (c->paused ? 0 : EPOLLIN) | (c->blocked ? EPOLLOUT : 0);
+    if (loop_watch(c->loop, &c->io, events) < 0)
+        c->failed = true;
+}
+
+/* Bytes read, 0 nothing now, negative: end or error (eof or failed is set). */
+static ssize_t read_some(struct conn *c, char *p, size_t n)
+{
+    if (!c->ssl) {
+        ssize_t r = recv(c->io.fd, p, n, 0);
+        if (r > 0)
+            return r;
+        if (r < 0 && (errno == EAGAIN || errno == EINTR))
+            return 0;
+        c->eof = r == 0;
+        c->failed = r < 0;
+        return -1;
+    }
+    ERR_clear_error();
+    int r = SSL_read(c->ssl, p, (int)n);
+    if (r > 0)
+        return r;
+    int why = SSL_get_error(c->ssl, r);
+    if (why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE)
+        return 0;
+    c->eof = why == SSL_ERROR_ZERO_RETURN;
+    c->failed = !c->eof;
+    return -1;
+}
+
+static void read_input(struct conn *c)
+{
+    while (!c->paused && !c->eof && !c->failed && c->in.n < CONN_INPUT_MAX) {
+        if (buf_reserve(&c->in, READ_CHUNK) < 0) {
+            c->failed = true;
+            return;
+        }
+        size_t room = MIN(c->in.cap - c->in.n, (size_t)CONN_INPUT_MAX);
+        ssize_t n = read_some(c, c->in.p + c->in.n, room);
+        if (n <= 0)
+            return;
+        c->in.n += (size_t)n;
+        c->last_read = loop_now(c->loop);
+        if (!c->ssl && (size_t)n < room)
+            return;
+    }
+}
+
+static void handshake(struct conn *c)
+{
+    ERR_clear_error();
+    int r = SSL_accept(c->ssl);
+    if (r == 1) {
+        c->state = CONN_OPEN;
+        c->last_read = loop_now(c->loop);
+        c->blocked = false;
+        watch(c);
+        c->on_handshake(c, true);
+        if (c->state == CONN_OPEN && SSL_pending(c->ssl)) /* data in the same flight as Finished */
+            conn_poll(c);
+        return;
+    }
+    int why = SSL_get_error(c->ssl, r);
+    if (why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE) {
+        c->blocked = why == SSL_ERROR_WANT_WRITE;
+        watch(c);
+        return;
+    }
+    c->failed = true;
+    c->on_handshake(c, false);
+}
+
+static void ready(struct loop_io *io, uint32_t events)
+{
+    struct conn *c = CONTAINER_OF(io, struct conn, io);
+    if (c->state == CONN_HANDSHAKE) {
+        handshake(c);
+        return;
+    }
+    if (events & EPOLLOUT) {
+        c->blocked = false;
+        watch(c);
+    }
+    if (events & (EPOLLHUP | EPOLLERR) && c->paused)
+        c->failed = true;
+    if (events & (EPOLLIN | EPOLLHUP | EPOLLERR))
+        read_input(c);
+    c->on(c);
+}
+
+int conn_open(struct conn *c, struct loop *l, int fd, const struct sockaddr *peer)
+{
+    int one = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    c->io = (struct loop_io){ .fd = fd, .ready = ready };
+    c->loop = l;
+    c->state = CONN_OPEN;
+    c->in = BUF(CONN_INPUT_MAX + READ_CHUNK);
+    c->last_read = loop_now(l);
+    address_text(c, peer);
+    int r = loop_watch(l, &c->io, EPOLLIN);
+    if (r < 0)
+        close(fd);
+    return r;
+}
+
+void conn_close(struct conn *c)
+{
+    if (c->state == CONN_CLOSED && !c->loop)
+        return;
+    if (c->ssl) {
+        if (!c->failed)
+            SSL_shutdown(c->ssl);
+        SSL_free(TAKE(c->ssl));
+        ERR_clear_error();
+    }
+    loop_unwatch(c->loop, &c->io);
+    close(c->io.fd);
+    buf_done(&c->in);
+    c->state = CONN_CLOSED;
+    c->loop = NULL;
+}
+
+int conn_start_tls(struct conn *c, SSL_CTX *ctx)
+{
+    buf_release(&c->in);
+    c->ssl = SSL_new(ctx);
+    if (!c->ssl || SSL_set_fd(c->ssl, c->io.fd) != 1)
+        return -ENOMEM;
+    c->state = CONN_HANDSHAKE;
+    c->paused = false;
+    handshake(c);
+    return 0;
+}
+
+static ssize_t write_some(struct conn *c, str data)
+{
+    if (!c->ssl) {
+        ssize_t n = send(c->io.fd, data.p, data.n, MSG_NOSIGNAL);
+        return n >= 0 ? n : (errno == EAGAIN || errno == EINTR) ? 0 : -1;
+    }
+    ERR_clear_error();
+    int n = SSL_write(c->ssl, data.p, (int)MIN(data.n, (size_t)TLS_WRITE_CHUNK));
+    if (n > 0)
+        return n;
+    int why = SSL_get_error(c->ssl, n);
+    return why == SSL_ERROR_WANT_WRITE || why == SSL_ERROR_WANT_READ ? 0 : -1;
+}
+
+int conn_write(struct conn *c, struct buf *from)
+{
+    size_t done = 0;
+    ssize_t n = 0;
+    while (done < from->n && !c->failed) {
+        n = write_some(c, str_from(buf_str(from), done));
+        if (n <= 0)
+            break;
+        done += (size_t)n;
+        c->last_read = loop_now(c->loop);
+    }
+    buf_drop(from, done);
+    if (n < 0)
+        c->failed = true;
+    if (c->failed)
+        return -EPIPE;
+    if (from->n && !c->blocked) {
+        c->blocked = true;
+        watch(c);
+    }
+    return from->n ? 1 : 0;
+}
+
+void conn_pause(struct conn *c, bool pause)
+{
+    if (c->paused == pause)
+        return;
+    c->paused = pause;
+    watch(c);
+}
+
+void conn_poll(struct conn *c)
+{
+    read_input(c);
+    c->on(c);
+}
+
+void conn_input_used(struct conn *c, size_t n)
+{
+    if (n == c->in.n)
+        buf_release(&c->in);
+    else
+        buf_drop(&c->in, n);
+}

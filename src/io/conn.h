@@ -1,0 +1,41 @@
+/* A client's connection: a non-blocking socket, TLS or not, with an input buffer that is given back while idle. Writing takes from
+ * the protocol engine's own output buffer. The owner gets one callback for everything that happened. */
+#pragma once
+#include <sys/socket.h>
+#include "io/loop.h"
+#include "io/tls.h"
+
+#define CONN_INPUT_MAX 131072 /* unread input is never held beyond this: reading pauses */
+
+enum conn_state { CONN_OPEN, CONN_HANDSHAKE, CONN_CLOSED };
+
+struct conn { /* embedded; zeroed is closed */
+    struct loop_io io;
+    struct loop *loop;
+    SSL *ssl;
+    enum conn_state state;
+    struct buf in;          /* received, not yet used: drop what was used */
+    bool eof;               /* the client has closed its side */
+    bool failed;            /* connection error: close it */
+    bool blocked;           /* the last conn_write did not take everything; on() comes when it may go on */
+    bool paused;            /* not reading */
+    uint64_t last_read;     /* loop_now() of the last byte received or sent */
+    char address[64];       /* text of the client's address, IPv4-mapped shown as IPv4 */
+    uint16_t port;
+    void (*on)(struct conn *c);          /* input, end, error, or writable again */
+    void (*on_handshake)(struct conn *c, bool ok);
+};
+
+/* Takes fd over. */
+int conn_open(struct conn *c, struct loop *l, int fd, const struct sockaddr *peer);
+void conn_close(struct conn *c);
+/* Server side handshake; unused input is dropped first (RFC 3207 4.2). on_handshake() tells how it ended. */
+int conn_start_tls(struct conn *c, SSL_CTX *ctx);
+/* Sends from the front of `from` and drops what went. 0 all sent, 1 blocked (on() follows), negative: failed. */
+int conn_write(struct conn *c, struct buf *from);
+/* Stops or resumes reading. */
+void conn_pause(struct conn *c, bool pause);
+/* After the owner has dropped used input: gives an empty buffer's memory back. */
+void conn_input_used(struct conn *c, size_t n);
+/* True while TLS holds decrypted bytes that were not read because of a pause. */
+void conn_poll(struct conn *c);

@@ -1,0 +1,314 @@
+/* The frame around every role: see role.h. */
+#include "io/role.h"
+#include <errno.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+enum { ACCEPTS_A_TURN = 64 };
+
+struct role_config *role_config_ref(struct role_config *c)
+{
+    c->refs++;
+    return c;
+}
+
+void role_config_unref(struct role_config *c)
+{
+    if (!c || --c->refs)
+        return;
+    arena_done(&c->arena);
+    if (c->map)
+        munmap(c->map, c->map_size);
+    free(c);
+}
+
+static void unref_config(struct role_config **c) { role_config_unref(*c); }
+
+static int read_config(uint64_t generation, int fd, struct role_config **out)
+{
+    _cleanup_(unref_config) struct role_config *c = calloc(1, sizeof(*c));
+    struct conf_error error;
+    struct stat st;
+    if (!c)
+        return -ENOMEM;
+    c->refs = 1;
+    c->generation = generation;
+    c->arena = ARENA(CONF_MEMORY_MAX);
+    if (fstat(fd, &st) < 0)
+        return -errno;
+    c->map_size = (size_t)st.st_size;
+    c->map = mmap(NULL, c->map_size, PROT_READ, MAP_PRIVATE, fd, 0);
+    if (c->map == MAP_FAILED) {
+        c->map = NULL;
+        return -errno;
+    }
+    struct unpack u = UNPACK(str_of(c->map, c->map_size));
+    str bundle = unpack_str(&u), directory = unpack_str(&u);
+    if (!unpack_end(&u))
+        return -EBADMSG;
+    int r = conf_parse(&c->arena, bundle, &c->conf, &error);
+    if (r == 0)
+        r = directory_open(directory, &c->directory);
+    if (r < 0)
+        return r;
+    *out = TAKE(c);
+    return 0;
+}
+
+static void watch_listeners(struct role *r, bool on)
+{
+    for (size_t i = 0; i < r->n_listeners; i++) {
+        if (on)
+            loop_watch(r->loop, &r->listeners[i].io, EPOLLIN);
+        else
+            loop_unwatch(r->loop, &r->listeners[i].io);
+    }
+}
+
+void role_pause_accept(struct role *r, bool pause)
+{
+    watch_listeners(r, !pause);
+}
+
+static void accept_ready(struct loop_io *io, uint32_t events)
+{
+    struct role_listener *l = CONTAINER_OF(io, struct role_listener, io);
+    (void)events;
+    for (int i = 0; i < ACCEPTS_A_TURN && io->added; i++) {
+        struct sockaddr_storage peer;
+        socklen_t n = sizeof(peer);
+        int fd = accept4(io->fd, (struct sockaddr *)&peer, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
+        if (fd < 0)
+            return;
+        l->role->ops->accept(l->role, l, fd, (struct sockaddr *)&peer);
+    }
+}
+
+/* Comes after the generation that names it. */
+static int add_listener(struct role *r, struct ipc_frame *f)
+{
+    uint32_t index = unpack_u32(&f->in);
+    if (!unpack_end(&f->in) || f->fd < 0 || r->n_listeners == ROLE_LISTENERS_MAX || !r->config || index >= r->config->conf->n_listeners)
+        return -EBADMSG;
+    const struct conf_listener *c = &r->config->conf->listeners[index];
+    struct role_listener *l = &r->listeners[r->n_listeners++];
+    *l = (struct role_listener){ .io = { .fd = TAKE_FD(f->fd), .ready = accept_ready }, .role = r, .service = c->service, .port = c->port,
+                                 .index = index, .conf = c };
+    memcpy(l->address, c->address.p, MIN(c->address.n, sizeof(l->address) - 1));
+    return 0;
+}
+
+ptrdiff_t role_find_listener(const struct conf *c, enum conf_service service, const char *address, uint16_t port)
+{
+    for (size_t i = 0; i < c->n_listeners; i++)
+        if (c->listeners[i].service == service && c->listeners[i].port == port && str_eq(c->listeners[i].address, str_z(address)))
+            return (ptrdiff_t)i;
+    return -1;
+}
+
+static void bind_listeners(struct role *r)
+{
+    for (size_t i = 0; i < r->n_listeners; i++) {
+        struct role_listener *l = &r->listeners[i];
+        ptrdiff_t at = role_find_listener(r->config->conf, l->service, l->address, l->port);
+        l->conf = at < 0 ? NULL : &r->config->conf->listeners[at];
+        l->index = at < 0 ? 0 : (uint32_t)at;
+    }
+}
+
+static void set_levels(struct role *r)
+{
+    event_level_parse(r->config->conf->log_level, &r->events.log_level);
+}
+
+/* Puts the announced generation in force, or keeps the old one if the role refuses it. */
+static int apply(struct role *r, uint64_t generation)
+{
+    if (!r->next_config || r->next_config->generation != generation)
+        return -EBADMSG;
+    struct role_config *old = r->config;
+    r->config = TAKE(r->next_config);
+    int e = r->ops->configure ? r->ops->configure(r) : 0;
+    if (e < 0) {
+        role_config_unref(r->config);
+        r->config = old;
+        return old ? 0 : e;
+    }
+    role_config_unref(old);
+    set_levels(r);
+    bind_listeners(r);
+    struct buf b = BUF(64);
+    pack_u64(&b, generation);
+    ipc_send(&r->master, IPC_APPLIED, &b, -1);
+    buf_done(&b);
+    return 0;
+}
+
+static int start(struct role *r)
+{
+    if (!r->config)
+        return -EBADMSG;
+    int e = r->ops->start(r);
+    if (e < 0)
+        return e;
+    r->started = true;
+    watch_listeners(r, true);
+    ipc_send(&r->master, IPC_READY, NULL, -1);
+    return 0;
+}
+
+static int peer_frame(struct ipc_link *link, struct ipc_frame *f)
+{
+    struct role *r = CONTAINER_OF(link - link->peer, struct role, peer[0]);
+    return r->ops->frame(r, link->peer, f);
+}
+
+static void peer_down(struct ipc_link *link)
+{
+    struct role *r = CONTAINER_OF(link - link->peer, struct role, peer[0]);
+    if (r->ops->peer_down)
+        r->ops->peer_down(r, link->peer);
+}
+
+static int add_peer(struct role *r, struct ipc_frame *f)
+{
+    uint8_t id = unpack_u8(&f->in);
+    if (!unpack_end(&f->in) || f->fd < 0 || id >= ROLE_COUNT || id == ROLE_MASTER)
+        return -EBADMSG;
+    struct ipc_link *link = &r->peer[id];
+    if (link->open) {
+        ipc_close(link);
+        peer_down(link);
+    }
+    link->frame = peer_frame;
+    link->down = peer_down;
+    int e = ipc_open(link, r->loop, TAKE_FD(f->fd), r->ops->id, (enum role_id)id);
+    if (e == 0 && r->started && r->ops->peer_up)
+        r->ops->peer_up(r, (enum role_id)id);
+    return e;
+}
+
+static int add_folder(struct role *r, struct ipc_frame *f)
+{
+    str name = unpack_str(&f->in);
+    if (!unpack_end(&f->in) || f->fd < 0)
+        return -EBADMSG;
+    if (str_eq(name, S("trace"))) {
+        const struct conf *c = r->config ? r->config->conf : NULL;
+        events_set_trace(&r->events, TAKE_FD(f->fd), c ? c->trace_size / (ROLE_COUNT - 1) : 64 << 20, c ? c->trace_age : 1209600000);
+        return 0;
+    }
+    if (r->data_dir >= 0)
+        close(r->data_dir);
+    r->data_dir = TAKE_FD(f->fd);
+    return 0;
+}
+
+static int send_status(struct role *r, struct ipc_frame *f)
+{
+    uint64_t request = unpack_u64(&f->in);
+    struct buf fields = BUF(16384), b = BUF(IPC_FRAME_MAX);
+    if (!unpack_end(&f->in))
+        return -EBADMSG;
+    event_str(&fields, "role", str_z(role_name[r->ops->id]));
+    event_u64(&fields, "pid", (uint64_t)getpid());
+    event_u64(&fields, "generation", r->config ? r->config->generation : 0);
+    if (r->started)
+        r->ops->status(r, &fields);
+    pack_u64(&b, request);
+    pack_str(&b, buf_str(&fields));
+    ipc_send(&r->master, IPC_STATUS_REPLY, &b, -1);
+    buf_done(&fields);
+    buf_done(&b);
+    return 0;
+}
+
+static void stop(struct role *r)
+{
+    if (r->stopping)
+        return;
+    r->stopping = true;
+    watch_listeners(r, false);
+    if (r->started && r->ops->stop)
+        r->ops->stop(r);
+    else
+        loop_stop(r->loop);
+}
+
+static int master_frame(struct ipc_link *link, struct ipc_frame *f)
+{
+    struct role *r = CONTAINER_OF(link, struct role, master);
+    uint64_t generation;
+    str name;
+    switch (f->type) {
+    case IPC_CONFIG:
+        generation = unpack_u64(&f->in);
+        role_config_unref(TAKE(r->next_config));
+        return f->fd < 0 ? -EBADMSG : read_config(generation, f->fd, &r->next_config);
+    case IPC_APPLY:
+        return apply(r, unpack_u64(&f->in));
+    case IPC_FOLDER:
+        return add_folder(r, f);
+    case IPC_FILE:
+        name = unpack_str(&f->in);
+        return f->fd < 0 || !r->ops->file ? 0 : r->ops->file(r, name, f->fd);
+    case IPC_LISTEN:
+        return add_listener(r, f);
+    case IPC_PEER:
+        return add_peer(r, f);
+    case IPC_START:
+        return start(r);
+    case IPC_STATUS:
+        return send_status(r, f);
+    case IPC_STOP:
+        stop(r);
+        return 0;
+    default:
+        return -EBADMSG;
+    }
+}
+
+static void master_down(struct ipc_link *link)
+{
+    struct role *r = CONTAINER_OF(link, struct role, master);
+    stop(r);
+}
+
+/* A master that dies takes its roles with it; big blocks stay with malloc, since a page fault is dear. */
+static void settle_process(const struct role_ops *ops)
+{
+    char name[16];
+    snprintf(name, sizeof(name), "ph-%s", role_name[ops->id]);
+    prctl(PR_SET_NAME, name);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGINT, SIG_IGN); /* Ctrl-C reaches the whole terminal group; the master tells us in order */
+    mallopt(M_MMAP_THRESHOLD, 256 << 20);
+    mallopt(M_TRIM_THRESHOLD, 256 << 20);
+    mallopt(M_ARENA_MAX, 1);
+}
+
+int role_run(const struct role_ops *ops, void *self)
+{
+    static struct role role;
+    struct role *r = &role;
+    settle_process(ops);
+    *r = (struct role){ .ops = ops, .env = &env_system, .data_dir = -1, .self = self };
+    if (loop_new(r->env, &r->loop) < 0)
+        return 1;
+    events_init(&r->events, r->loop, role_name[ops->id]);
+    r->master.frame = master_frame;
+    r->master.down = master_down;
+    if (ipc_open(&r->master, r->loop, ROLE_CONTROL_FD, ops->id, ROLE_MASTER) < 0)
+        return 1;
+    int e = loop_run(r->loop);
+    events_done(&r->events);
+    return e < 0 ? 1 : 0;
+}

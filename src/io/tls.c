@@ -1,0 +1,80 @@
+/* TLS contexts: see tls.h. */
+#include "io/tls.h"
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+
+const char *tls_error_text(void)
+{
+    unsigned long e = ERR_peek_error();
+    const char *text = e ? ERR_reason_error_string(e) : NULL;
+    ERR_clear_error();
+    return text ? text : "unknown TLS error";
+}
+
+static void free_bio(BIO **b) { BIO_free(*b); }
+static void free_x509(X509 **x) { X509_free(*x); }
+static void free_key(EVP_PKEY **k) { EVP_PKEY_free(*k); }
+static void free_ctx(SSL_CTX **c) { SSL_CTX_free(*c); }
+
+static int use_chain(SSL_CTX *ctx, str pem, const char **out_why)
+{
+    _cleanup_(free_bio) BIO *bio = BIO_new_mem_buf(pem.p, (int)pem.n);
+    _cleanup_(free_x509) X509 *leaf = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+    if (!leaf || SSL_CTX_use_certificate(ctx, leaf) != 1) {
+        *out_why = "tls_certificate holds no readable PEM certificate";
+        return -EBADMSG;
+    }
+    for (X509 *x; (x = PEM_read_bio_X509(bio, NULL, NULL, NULL));)
+        if (SSL_CTX_add0_chain_cert(ctx, x) != 1) {
+            X509_free(x);
+            *out_why = "a certificate of the chain cannot be used";
+            return -EBADMSG;
+        }
+    ERR_clear_error();
+    return 0;
+}
+
+static int use_key(SSL_CTX *ctx, str pem, const char **out_why)
+{
+    _cleanup_(free_bio) BIO *bio = BIO_new_mem_buf(pem.p, (int)pem.n);
+    _cleanup_(free_key) EVP_PKEY *key = bio ? PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL) : NULL;
+    *out_why = "tls_key holds no readable PEM private key without a passphrase";
+    if (!key || SSL_CTX_use_PrivateKey(ctx, key) != 1)
+        return -EBADMSG;
+    *out_why = "tls_key does not belong to tls_certificate";
+    return SSL_CTX_check_private_key(ctx) == 1 ? 0 : -EBADMSG;
+}
+
+int tls_server_context(str cert_pem, str key_pem, const char **out_why, SSL_CTX **out)
+{
+    static const uint8_t scope[] = "posthouse";
+    _cleanup_(free_ctx) SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
+    *out_why = "no memory for a TLS context";
+    if (!ctx)
+        return -EBADMSG;
+    SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
+    SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_NO_TICKET);
+    SSL_CTX_set_mode(ctx, SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_session_id_context(ctx, scope, sizeof(scope) - 1);
+    int r = use_chain(ctx, cert_pem, out_why);
+    if (r == 0)
+        r = use_key(ctx, key_pem, out_why);
+    ERR_clear_error();
+    if (r < 0)
+        return r;
+    *out = TAKE(ctx);
+    return 0;
+}
+
+void tls_describe(const SSL *ssl, struct buf *out)
+{
+    str version = str_z(SSL_get_version(ssl));
+    if (str_starts(version, S("TLSv")))
+        buf_addf(out, "TLS%.*s", STR_ARG(str_from(version, 4)));
+    else
+        buf_add(out, version);
+    buf_addc(out, ' ');
+    buf_add(out, str_z(SSL_get_cipher_name(ssl)));
+}

@@ -1,0 +1,26 @@
+/* The card of a message (DESIGN 5.7): what lists and readers need without opening it. Made once by the role that
+ * appended the message, opaque to the store. First format: size, header length, the list of top-level header fields,
+ * the part table. */
+#pragma once
+#include "message/mime.h"
+
+#define CARD_MAX 262144
+
+struct card {
+    uint64_t size;       /* bytes of the content */
+    uint64_t header_len; /* up to and with the empty line */
+    bool minimal;        /* neither fields nor parts: the message is more than a card can hold */
+    bool limited;        /* the parser met a limit (mime_limited) */
+    size_t n_fields, n_parts;
+    const struct mime_field *fields; /* of a decoded card: in the arena */
+    const struct mime_part *parts;   /* the same; their strings point into the encoded card */
+};
+
+/* Encodes the finished parser's result. A card over CARD_MAX is replaced by a minimal one (size and header length
+ * only). 0 or the buf's error. */
+int card_encode(struct buf *out, const struct mime_parser *m);
+/* The same from a card at hand; decoding gives it back, and a decoded card is encoded to the same bytes. */
+int card_write(struct buf *out, const struct card *c);
+
+/* 0, or -EBADMSG for anything inconsistent (offsets outside the content, bad parents, trailing bytes), or -ENOMEM. */
+int card_decode(struct arena *a, str in, struct card *out);

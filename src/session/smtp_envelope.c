@@ -1,0 +1,252 @@
+/* The envelope of a message: MAIL, RCPT, DATA judged by policy and directory. */
+#include <errno.h>
+#include <sys/statvfs.h>
+#include "session/smtp_session.h"
+
+static void reply(struct smtp_session *s, int code, str enhanced, str text)
+{
+    smtp_server_reply(s->engine, code, enhanced, text);
+}
+
+void smtp_envelope_end(struct smtp_session *s)
+{
+    smtp_intake_drop(s);
+    struct arena arena = s->tx.arena;
+    if (arena.used > 4096)
+        arena_done(&arena);
+    else
+        arena_clear(&arena);
+    smtp_policy_unref(s->tx.policy);
+    s->tx = (struct smtp_transaction){ .arena = arena };
+}
+
+/* The newest generation, if it still has this listener; it stays that of the transaction to its end. */
+static void choose_policy(struct smtp_session *s)
+{
+    const struct conf_listener *l = s->listener;
+    ptrdiff_t at = role_find_listener(s->in->policy->config->conf, l->service, s->listener_address, l->port);
+    s->tx.policy = smtp_policy_ref(at < 0 ? s->policy : s->in->policy);
+    s->tx.listener = at < 0 ? s->listener_index : (uint32_t)at;
+}
+
+static void begin(struct smtp_session *s)
+{
+    smtp_envelope_end(s);
+    struct smtp_transaction *tx = &s->tx;
+    tx->arena.max = TRANSACTION_MEMORY_MAX;
+    tx->recipients_end = &tx->recipients;
+    choose_policy(s);
+    tx->open = true;
+    tx->early = s->early;
+    s->message++;
+}
+
+static const struct policy_rules *rules_of(struct smtp_session *s)
+{
+    return s->tx.policy ? &s->tx.policy->rules[s->tx.listener] : &s->policy->rules[s->listener_index];
+}
+
+static void count_refusal(struct smtp_session *s, int code)
+{
+    if (code >= 500)
+        s->in->count.rejected++;
+    else
+        s->in->count.deferred++;
+}
+
+bool smtp_envelope_judge(struct smtp_session *s, enum policy_stage at, const struct policy_session *ps, const char *event)
+{
+    struct policy_verdict v;
+    struct policy_facts facts = { .arena = s->tx.open ? &s->tx.arena : &s->arena };
+    const struct policy_rules *rules = rules_of(s);
+    smtp_policy_decide(s->tx.policy ? s->tx.policy : s->policy, rules, ps, at, &facts, &v);
+    bool ok = v.action == POLICY_PERMIT;
+    if (ok && !v.n_steps)
+        return true;
+    struct buf *e = smtp_session_event(s, EVENT_INFO, event);
+    event_str(e, "verdict", ok ? S("permit") : v.action == POLICY_REJECT ? S("reject") : S("defer"));
+    if (s->tx.open)
+        event_str(e, "sender", ps->sender);
+    if (ps->recipient.n)
+        event_str(e, "recipient", ps->recipient);
+    if (!ok) {
+        event_u64(e, "code", (uint64_t)v.code);
+        event_str(e, "enhanced", v.enhanced);
+        event_str(e, "text", v.text);
+        event_str(e, "client", ps->client_addr);
+        event_str(e, "helo", ps->helo);
+        event_str(e, "account", ps->sasl_user);
+    }
+    smtp_policy_event(e, rules, ps, at, &facts, &v);
+    smtp_session_event_end(s);
+    if (ok)
+        return true;
+    count_refusal(s, v.code);
+    reply(s, v.code, v.enhanced, v.text);
+    return false;
+}
+
+/* A refusal that no rule of a list made: the same kind of event, so that trace and explain show it. */
+static void refuse(struct smtp_session *s, str recipient, const struct smtp_refusal *why, str change)
+{
+    struct buf *e = smtp_session_event(s, EVENT_INFO, recipient.n ? "rcpt" : "mail");
+    event_str(e, "verdict", why->code >= 500 ? S("reject") : S("defer"));
+    event_str(e, "sender", s->tx.sender);
+    if (recipient.n)
+        event_str(e, "recipient", recipient);
+    event_u64(e, "code", (uint64_t)why->code);
+    event_str(e, "enhanced", why->enhanced);
+    event_str(e, "text", why->text);
+    event_str(e, "client", str_z(s->conn.address));
+    event_str(e, "account", s->account);
+    event_str(e, "rule", S("(built in)"));
+    event_str(e, "change", change);
+    smtp_session_event_end(s);
+    count_refusal(s, why->code);
+    reply(s, why->code, why->enhanced, why->text);
+}
+
+/* Free room and a store that keeps up, else 452 4.3.1 (DESIGN 2). */
+static bool room(struct smtp_session *s, uint64_t size)
+{
+    struct smtp_in *in = s->in;
+    struct statvfs fs;
+    const struct conf *c = s->policy->config->conf;
+    str why = STR_NONE;
+    if (in->log_dead)
+        why = S("The disk of this host has failed; try again later");
+    else if (in->reported - in->applied > BACKLOG_MAX)
+        why = S("This host is busy placing mail; try again later");
+    else if (fstatvfs(in->role->data_dir, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < c->min_free + size)
+        why = S("Not enough disk space; try again later");
+    if (!why.n)
+        return true;
+    refuse(s, STR_NONE, &(struct smtp_refusal){ 452, S("4.3.1"), why }, S("free disk space, or lower `min_free`"));
+    return false;
+}
+
+static str default_domain(const struct conf *c)
+{
+    return c->n_domains ? c->domains[0].text : c->hostname;
+}
+
+/* Canonical form with the default domain where none was given. */
+static str complete(struct smtp_session *s, const struct address *path)
+{
+    struct address a = *path;
+    if (!a.domain.n)
+        a.domain = default_domain(s->policy->config->conf);
+    return address_canonical(&s->tx.arena, &a);
+}
+
+void smtp_envelope_mail(struct smtp_session *s, const struct smtp_event *ev)
+{
+    struct policy_session ps;
+    begin(s);
+    s->early |= ev->early;
+    s->tx.early = s->early;
+    s->tx.mail = ev->mail;
+    s->tx.mail.auth = STR_NONE;
+    s->tx.sender_null = ev->path.local.n == 0 && ev->path.domain.n == 0;
+    s->tx.sender = s->tx.sender_null ? STR_NONE : complete(s, &ev->path);
+    bool ok = room(s, ev->mail.size);
+    if (ok) {
+        smtp_session_policy(s, &ps);
+        ok = smtp_envelope_judge(s, POLICY_SENDER, &ps, "mail");
+    }
+    if (ok)
+        reply(s, 250, S("2.1.0"), S("Sender ok"));
+    else
+        smtp_envelope_end(s);
+}
+
+static bool leads_away(const struct directory_result *r)
+{
+    for (const struct directory_target *t = r->targets; t; t = t->next)
+        if (t->foreign)
+            return true;
+    return false;
+}
+
+/* After policy: does the address lead to a mailbox here? Until mail can be pushed to other hosts, what leads away is refused. */
+static bool reachable(struct smtp_session *s, str recipient)
+{
+    struct directory_result r;
+    struct smtp_refusal no = { 550, S("5.4.4"), STR_NONE };
+    if (directory_resolve(&s->tx.policy->config->directory, &s->tx.arena, recipient, &r) < 0) {
+        refuse(s, recipient, &(struct smtp_refusal){ 451, S("4.3.0"), S("Out of memory while resolving the recipient") }, S("try again"));
+        return false;
+    }
+    if (r.class == DIRECTORY_LOCAL && !leads_away(&r))
+        return true;
+    if (r.class == DIRECTORY_UNKNOWN) {
+        no.enhanced = S("5.1.1");
+        no.text = arena_printf(&s->tx.arena, "<%.*s>: no such mailbox here", STR_ARG(recipient));
+        refuse(s, recipient, &no, S("make the account (posthouse account add), or an alias that leads to one"));
+        return false;
+    }
+    no.text = arena_printf(&s->tx.arena, "<%.*s>: leads to another host, and this version cannot send there", STR_ARG(recipient));
+    refuse(s, recipient, &no, S("send to an address of this host's domains"));
+    return false;
+}
+
+static bool is_duplicate(const struct smtp_transaction *tx, str recipient)
+{
+    for (const struct smtp_recipient *r = tx->recipients; r; r = r->next)
+        if (str_eq(r->record.address, recipient))
+            return true;
+    return false;
+}
+
+static bool add_recipient(struct smtp_session *s, str recipient)
+{
+    struct smtp_recipient *r = ARENA_NEW(&s->tx.arena, struct smtp_recipient);
+    if (!r)
+        return false;
+    r->record.address = recipient;
+    *s->tx.recipients_end = r;
+    s->tx.recipients_end = &r->next;
+    s->tx.n_recipients++;
+    return true;
+}
+
+void smtp_envelope_rcpt(struct smtp_session *s, const struct smtp_event *ev)
+{
+    struct policy_session ps;
+    str recipient = complete(s, &ev->path);
+    s->early |= ev->early;
+    smtp_session_policy(s, &ps);
+    ps.recipient = recipient;
+    ps.recipients = s->tx.n_recipients + 1;
+    if (!recipient.p) {
+        reply(s, 452, S("4.5.3"), S("Too many recipients"));
+        return;
+    }
+    if (!smtp_envelope_judge(s, POLICY_RECIPIENT, &ps, "rcpt") || !reachable(s, recipient))
+        return;
+    if (s->tx.n_recipients < 100 && is_duplicate(&s->tx, recipient)) {
+        reply(s, 250, S("2.1.5"), S("Recipient ok (already named)"));
+        return;
+    }
+    if (!add_recipient(s, recipient)) {
+        reply(s, 452, S("4.5.3"), S("Too many recipients"));
+        return;
+    }
+    reply(s, 250, S("2.1.5"), S("Recipient ok"));
+}
+
+void smtp_envelope_data(struct smtp_session *s, const struct smtp_event *ev)
+{
+    struct policy_session ps;
+    s->early |= ev->early;
+    smtp_session_policy(s, &ps);
+    ps.recipients = s->tx.n_recipients;
+    if (!smtp_envelope_judge(s, POLICY_DATA, &ps, "data"))
+        return;
+    smtp_intake_begin(s);
+    if (s->tx.content.refusal.code) {
+        reply(s, s->tx.content.refusal.code, s->tx.content.refusal.enhanced, s->tx.content.refusal.text);
+        return;
+    }
+    reply(s, 354, STR_NONE, S("End data with <CR><LF>.<CR><LF>"));
+}

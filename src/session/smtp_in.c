@@ -1,0 +1,243 @@
+/* Role smtp-in: listeners, the receive log and its syncs, the links to store and auth. */
+#include <errno.h>
+#include <sys/epoll.h>
+#include "session/smtp_session.h"
+
+enum { CLIENTS_MAX = 100000, PROGRESS_BATCH = 256, LOG_MEMORY_MAX = 64 << 20 };
+
+static struct smtp_in *self(struct role *r) { return r->self; }
+
+static void send_positions(struct smtp_in *in, enum ipc_type type, const struct log_position *p, size_t n)
+{
+    struct buf b = BUF(IPC_FRAME_MAX);
+    struct receive_log_stats stats;
+    receive_log_stats(in->log, &stats);
+    in->reported = stats.bytes;
+    pack_str(&b, S("smtp-in"));
+    pack_u64(&b, in->reported);
+    if (type == IPC_LOG_ATTACH)
+        pack_u64(&b, receive_log_first_segment(in->log));
+    pack_u32(&b, (uint32_t)n);
+    for (size_t i = 0; i < n; i++) {
+        pack_u64(&b, p[i].segment);
+        pack_u64(&b, p[i].offset);
+    }
+    ipc_send(role_peer(in->role, ROLE_STORE), type, &b, -1);
+    buf_done(&b);
+}
+
+/* Everything that was appended is durable and answered; what the store has not placed yet it places at its next start. */
+static void finish(struct smtp_in *in)
+{
+    loop_unwatch(in->role->loop, &in->log_io);
+    receive_log_close(in->log);
+    loop_stop(in->role->loop);
+}
+
+static void log_ready(struct loop_io *io, uint32_t events)
+{
+    struct smtp_in *in = CONTAINER_OF(io, struct smtp_in, log_io);
+    struct log_position done[PROGRESS_BATCH];
+    int n;
+    (void)events;
+    do {
+        n = receive_log_progress(in->log, done, PROGRESS_BATCH);
+        if (n > 0)
+            send_positions(in, IPC_LOG_SYNCED, done, (size_t)n);
+    } while (n == PROGRESS_BATCH);
+    if (n < 0 && !in->log_dead) {
+        in->log_dead = true;
+        events_say(&in->role->events, EVENT_ERROR, "log_failed", S("a sync of the receive log failed: nothing more is acknowledged, the role restarts"));
+    }
+    smtp_intake_synced(in);
+    if (in->log_dead)
+        loop_stop(in->role->loop);
+    else if (in->role->stopping && !in->waiting)
+        finish(in);
+}
+
+static void free_session(struct smtp_in *in, struct smtp_session *s)
+{
+    if (s->prev)
+        s->prev->next = s->next;
+    else
+        in->all = s->next;
+    if (s->next)
+        s->next->prev = s->prev;
+    in->n_sessions--;
+    smtp_envelope_end(s);
+    arena_done(&s->tx.arena);
+    arena_done(&s->arena);
+    buf_done(&s->tls_text);
+    smtp_server_free(s->engine);
+    smtp_policy_unref(s->policy);
+    free(s);
+}
+
+/* One write for all messages that were finished in this turn, then the sync thread takes over. */
+static void turn_end(struct loop_turn *t)
+{
+    struct smtp_in *in = CONTAINER_OF(t, struct smtp_in, turn);
+    if (in->log_dirty) {
+        in->log_dirty = false;
+        if (receive_log_flush(in->log) < 0 && !in->log_dead) {
+            in->log_dead = true;
+            smtp_intake_synced(in);
+            loop_stop(in->role->loop);
+        }
+    }
+    while (in->closed) {
+        struct smtp_session *s = in->closed;
+        in->closed = s->next_closed;
+        free_session(in, s);
+    }
+}
+
+static int configure(struct role *r)
+{
+    struct smtp_in *in = self(r);
+    const struct conf *c = r->config->conf;
+    struct smtp_policy *policy;
+    struct policy_error error = { 0 };
+    in->role = in->auth.role = r;
+    int e = smtp_policy_new(r->config, &policy, &error);
+    if (e < 0) {
+        events_say(&r->events, EVENT_ERROR, "configuration_refused", error.text);
+        return e;
+    }
+    smtp_policy_unref(in->policy);
+    in->policy = policy;
+    for (size_t i = 0; i < c->n_listeners && i < ROLE_LISTENERS_MAX; i++) {
+        enum conf_service service = c->listeners[i].service;
+        in->engine[i] = (struct smtp_server_config){
+            .hostname = c->hostname,
+            .msa = service != CONF_SMTP,
+            .starttls = service != CONF_SUBMISSIONS && in->tls.context,
+            .auth = service != CONF_SMTP,
+            .auth_mechanisms = S(SASL_MECHANISMS),
+            .smtputf8 = true,
+            .chunking = true,
+            .normalize_newlines = str_eq(c->smtpd_forbid_bare_newline, S("normalize")),
+            .limits = { .line_max = 2048, .recipients_max = (uint32_t)c->smtpd_recipient_limit,
+                        .errors_max = (uint32_t)c->smtpd_hard_error_limit, .commands_max = (uint32_t)c->smtpd_junk_command_limit,
+                        .size_max = c->message_size_limit },
+        };
+    }
+    return 0;
+}
+
+/* The master sends files before the generation that goes with them. */
+static int file(struct role *r, str name, int fd)
+{
+    return tls_files_take(&self(r)->tls, r, name, fd);
+}
+
+static void attach(struct smtp_in *in)
+{
+    struct log_position state[PROGRESS_BATCH];
+    size_t n = receive_log_state(in->log, state, PROGRESS_BATCH);
+    send_positions(in, IPC_LOG_ATTACH, state, n);
+}
+
+static int start(struct role *r)
+{
+    struct smtp_in *in = self(r);
+    struct receive_log_config config = { .dir_fd = r->data_dir, .segment_size = r->config->conf->log_segment_size, .env = r->env,
+                                         .memory_max = LOG_MEMORY_MAX };
+    uint8_t key[16];
+    int e = receive_log_open(&config, &in->log);
+    if (e < 0) {
+        events_say(&r->events, EVENT_ERROR, "log_failed", S("the receive log cannot be opened; is there room on the disk, and may the role write?"));
+        return e;
+    }
+    r->env->random(key, sizeof(key));
+    map_init(&in->clients, CLIENTS_MAX, key);
+    in->log_io = (struct loop_io){ .fd = receive_log_fd(in->log), .ready = log_ready };
+    in->turn.end = turn_end;
+    loop_at_turn_end(r->loop, &in->turn);
+    e = loop_watch(r->loop, &in->log_io, EPOLLIN);
+    if (role_peer(r, ROLE_STORE)->open)
+        attach(in);
+    return e;
+}
+
+static void accept_client(struct role *r, struct role_listener *l, int fd, const struct sockaddr *peer)
+{
+    smtp_session_open(self(r), l, fd, peer);
+}
+
+static int frame(struct role *r, enum role_id peer, struct ipc_frame *f)
+{
+    struct smtp_in *in = self(r);
+    if (peer == ROLE_AUTH)
+        return auth_client_frame(&in->auth, f);
+    if (f->type != IPC_LOG_APPLIED)
+        return -EBADMSG;
+    in->applied = unpack_u64(&f->in);
+    return unpack_end(&f->in) ? 0 : -EBADMSG;
+}
+
+static void peer_up(struct role *r, enum role_id peer)
+{
+    struct smtp_in *in = self(r);
+    if (peer == ROLE_STORE)
+        attach(in);
+}
+
+static void peer_down(struct role *r, enum role_id peer)
+{
+    if (peer == ROLE_AUTH)
+        auth_client_down(&self(r)->auth);
+}
+
+static void status(struct role *r, struct buf *out)
+{
+    const struct smtp_in *in = self(r);
+    const struct smtp_counters *c = &in->count;
+    struct receive_log_stats log;
+    receive_log_stats(in->log, &log);
+    event_u64(out, "sessions", in->n_sessions);
+    event_u64(out, "connections", c->connections);
+    event_u64(out, "refused_connections", c->refused_connections);
+    event_u64(out, "messages", c->messages);
+    event_u64(out, "bytes", c->bytes);
+    event_u64(out, "rejected", c->rejected);
+    event_u64(out, "deferred", c->deferred);
+    event_u64(out, "tls_handshakes", c->tls);
+    event_u64(out, "auth_ok", c->auth_ok);
+    event_u64(out, "auth_failed", c->auth_failed);
+    event_u64(out, "timeouts", c->timeouts);
+    event_u64(out, "syncs", log.synced_batches);
+    event_u64(out, "backlog_bytes", in->reported - MIN(in->applied, in->reported));
+}
+
+/* Sessions end at their next quiet moment; messages that wait for a sync get their answer first. */
+static void stop(struct role *r)
+{
+    struct smtp_in *in = self(r);
+    for (struct smtp_session *s = in->all, *next; s; s = next) {
+        next = s->next;
+        if (s->closing)
+            continue;
+        smtp_server_shutdown(s->engine, S("4.3.2"), S("This host is shutting down; try again soon"));
+        if (!s->is_waiting)
+            smtp_session_pump(s);
+    }
+    receive_log_flush(in->log);
+    if (!in->waiting)
+        finish(in);
+}
+
+static const struct role_ops ops = {
+    .id = ROLE_SMTP_IN, .start = start, .configure = configure, .file = file, .accept = accept_client, .frame = frame,
+    .peer_up = peer_up, .peer_down = peer_down, .status = status, .stop = stop,
+};
+
+int smtp_in_run(const struct smtp_agent *mta, const struct smtp_agent *msa)
+{
+    static struct smtp_in in;
+    static struct smtp_server_config engines[ROLE_LISTENERS_MAX];
+    in = (struct smtp_in){ .mta = mta, .msa = msa, .engine = engines };
+    in.waiting_end = &in.waiting;
+    return role_run(&ops, &in);
+}

@@ -1,0 +1,112 @@
+/* Inside of the SMTP role: the service and its sessions. Shared by smtp_in.c (role), smtp_serve.c (a session's events),
+ * smtp_envelope.c (envelope), smtp_intake.c (the message on its way to the log). */
+#pragma once
+#include "base/map.h"
+#include "message/card.h"
+#include "proto/smtp_server.h"
+#include "session/smtp_serve.h"
+#include "session/tls_files.h"
+#include "store/message_record.h"
+
+#define CONTENT_HELD_MAX 131072            /* a message is held up to here, then streamed (DESIGN 5.3) */
+#define CONTENT_ROLE_MAX (64u << 20)
+#define HEADER_HELD_MAX 262144             /* a submitted header is held whole (DESIGN 8.4) */
+#define TRANSACTION_MEMORY_MAX (8u << 20)
+#define BACKLOG_MAX (256u << 20)           /* not yet applied by the store (DESIGN 2) */
+#define HOPCOUNT_MAX 50
+
+struct smtp_counters { uint64_t connections, refused_connections, messages, bytes, rejected, deferred, auth_ok, auth_failed, tls, timeouts; };
+
+struct smtp_in {
+    struct role *role;
+    const struct smtp_agent *mta, *msa;
+    struct smtp_policy *policy;
+    struct smtp_server_config *engine; /* one a listener */
+    struct receive_log *log;
+    struct loop_io log_io;
+    struct loop_turn turn;
+    bool log_dirty, log_dead;
+    uint64_t reported;                     /* bytes announced as durable … */
+    uint64_t applied;                      /* … and applied by the store, since attach */
+    struct tls_files tls;
+    struct auth_client auth;
+    struct map clients;                    /* address -> struct smtp_client */
+    struct smtp_session *waiting, **waiting_end; /* for a sync, in order of their tickets */
+    struct smtp_session *closed;           /* to be freed at the end of the turn */
+    struct smtp_session *all;
+    size_t n_sessions;
+    size_t held;                           /* bytes of content in memory */
+    struct mime_parser *spare_mime[16]; size_t n_spare_mime;
+    struct smtp_counters count;
+};
+
+struct smtp_client { uint32_t connections; };
+
+struct smtp_recipient { struct record_recipient record; struct smtp_recipient *next; };
+
+struct smtp_intake { /* the message under way */
+    struct mime_parser *mime;
+    struct buf head, body;    /* what was not yet given to the log */
+    struct log_stream *stream;
+    uint64_t size;
+    bool header_done;         /* MSA: the header was judged */
+    size_t scanned;           /* MSA: no end of the header before here */
+    struct smtp_refusal refusal; /* code 0: none */
+};
+
+struct smtp_transaction { /* one object; its end is smtp_envelope_end() */
+    struct arena arena;
+    struct smtp_policy *policy;
+    uint32_t listener;        /* its rules in policy */
+    str sender;
+    bool sender_null, open;
+    struct smtp_mail_params mail;
+    struct smtp_recipient *recipients, **recipients_end; uint32_t n_recipients;
+    bool early;
+    struct smtp_intake content;
+    uint64_t ticket;
+    struct log_position position;
+};
+
+struct smtp_session {
+    struct conn conn;
+    struct smtp_in *in;
+    const struct smtp_agent *agent;
+    const struct conf_listener *listener; uint32_t listener_index;
+    char listener_address[64];
+    struct smtp_policy *policy;            /* keeps `listener` alive */
+    struct smtp_server *engine;
+    struct loop_timer timer;
+    struct trace_id id;
+    uint32_t message;                      /* n of the message under way or last begun */
+    bool trusted, esmtp, tls, tls_pending, early, closing, is_waiting, pumping;
+    str helo, account;                     /* in arena */
+    struct buf tls_text;
+    struct arena arena;
+    struct auth_run auth;
+    struct smtp_transaction tx;
+    struct smtp_session *next_waiting, *prev, *next, *next_closed;
+    uint32_t messages;
+};
+
+/* smtp_serve.c */
+void smtp_session_open(struct smtp_in *in, struct role_listener *l, int fd, const struct sockaddr *peer);
+void smtp_session_pump(struct smtp_session *s);
+void smtp_session_close(struct smtp_session *s, const char *why);
+void smtp_session_policy(struct smtp_session *s, struct policy_session *out);
+
+/* smtp_envelope.c */
+void smtp_envelope_mail(struct smtp_session *s, const struct smtp_event *ev);
+void smtp_envelope_rcpt(struct smtp_session *s, const struct smtp_event *ev);
+void smtp_envelope_data(struct smtp_session *s, const struct smtp_event *ev);
+void smtp_envelope_end(struct smtp_session *s);
+/* Runs the policy engine and writes its event; true: go on. Otherwise the reply has been given. */
+bool smtp_envelope_judge(struct smtp_session *s, enum policy_stage at, const struct policy_session *ps, const char *event);
+
+/* smtp_intake.c */
+void smtp_intake_begin(struct smtp_session *s);
+void smtp_intake_add(struct smtp_session *s, str piece);
+void smtp_intake_end(struct smtp_session *s);
+void smtp_intake_drop(struct smtp_session *s);
+/* The log is durable up to its ticket (or has died): answers every session that waited. */
+void smtp_intake_synced(struct smtp_in *in);

@@ -1,0 +1,30 @@
+/* What is stored beside the content of a message: the envelope and the session that brought it (DESIGN 5.2), the verdict for each
+ * recipient, and the card. Encoded as tagged, length-prefixed fields; unknown tags with the must-understand bit (0x80) are refused,
+ * others skipped; duplicates are refused. */
+#pragma once
+#include "base/arena.h"
+#include "base/buf.h"
+
+struct record_recipient {
+    str address;          /* canonical, as accepted at RCPT */
+    str orcpt;            /* DSN, later */
+    uint8_t notify;       /* DSN bits, later */
+    uint8_t verdict;      /* 0 accept, 1 junk, 2 quarantine */
+};
+
+struct message_record {
+    uint8_t session[16];  /* trace id S … */
+    uint32_t number;      /* … and n: "S.n" */
+    uint64_t received_us; /* wall clock at the end of the content */
+    str client_addr, client_name, helo, tls, account, listener, protocol;
+    str sender;           /* canonical, empty for <> */
+    str envid; uint8_t ret, body, priority; /* body: 0 7bit, 1 8bitmime */
+    bool smtputf8, requiretls;
+    uint64_t generation;  /* of the directory that judged it */
+    const struct record_recipient *recipients; size_t n_recipients;
+    str card;
+};
+
+int message_record_encode(struct buf *out, const struct message_record *m);
+/* 0, -EBADMSG, -ENOMEM. Slices point into `in`, arrays are in the arena. */
+int message_record_decode(struct arena *a, str in, struct message_record *out);

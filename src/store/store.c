@@ -1,0 +1,367 @@
+/* The store: opening it, and its turns. See store.h and store_internal.h. */
+#include "store/store.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "store/store_internal.h"
+
+#define MAILBOXES_IN_MEMORY ((size_t)1 << 20)
+#define CHUNK_MAX ((size_t)1 << 20)
+#define META_MAX ((size_t)1 << 27)
+#define PAYLOAD_MAX ((size_t)1 << 28)
+#define BATCH_ARENA ((size_t)1 << 29)
+/* With a full disk so much is staged before the store gives up. */
+#define BATCH_BYTES_STUCK (16 * BATCH_BYTES)
+#define UIDS_A_RECORD 4096
+
+void store_note(struct store *s, const char *fmt, ...)
+{
+    if (!s->config.note)
+        return;
+    _cleanup_buf_ struct buf text = BUF(4096);
+    va_list ap;
+    va_start(ap, fmt);
+    buf_vaddf(&text, fmt, ap);
+    va_end(ap);
+    s->config.note(s->config.arg, buf_str(&text));
+}
+
+static int open_folder(int dir_fd, const char *name, int *out)
+{
+    if (mkdirat(dir_fd, name, 0700) < 0 && errno != EEXIST)
+        return -errno;
+    int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    *out = fd;
+    return 0;
+}
+
+int store_lock(int data_fd, int *out_fd)
+{
+    _cleanup_close_ int fd = openat(data_fd, "lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return -errno;
+    if (flock(fd, LOCK_EX | LOCK_NB) < 0)
+        return errno == EWOULDBLOCK ? -EBUSY : -errno;
+    *out_fd = TAKE_FD(fd);
+    return 0;
+}
+
+static int open_all(struct store *s)
+{
+    int r = open_folder(s->config.data_fd, ".", &s->data_fd);
+    if (r == 0)
+        r = store_lock(s->data_fd, &s->lock_fd);
+    if (r == 0)
+        r = open_folder(s->data_fd, "log", &s->logs_fd);
+    if (r == 0)
+        r = open_folder(s->data_fd, "journal", &s->journal_dir_fd);
+    if (r == 0 && fsync(s->data_fd) < 0)
+        r = -errno;
+    return r < 0 ? r : store_recover(s);
+}
+
+static void batch_clear(struct batch *b)
+{
+    buf_clear(&b->frames);
+    arena_clear(&b->arena);
+    b->last_lsn = b->log_bytes = 0;
+    b->notes = NULL;
+    b->notes_end = &b->notes;
+}
+
+int store_open(const struct store_config *config, struct store **out)
+{
+    struct store *s = calloc(1, sizeof(*s));
+    if (!s)
+        return -ENOMEM;
+    s->config = *config;
+    s->data_fd = s->logs_fd = s->journal_dir_fd = s->lock_fd = -1;
+    s->next_lsn = 1;
+    s->payload = BUF(PAYLOAD_MAX);
+    s->chunk = BUF(CHUNK_MAX);
+    s->meta = BUF(META_MAX);
+    for (size_t i = 0; i < ARRAY_LEN(s->batches); i++) {
+        s->batches[i] = (struct batch){ .frames = BUF(2 * PAYLOAD_MAX), .arena = ARENA(BATCH_ARENA) };
+        batch_clear(&s->batches[i]);
+    }
+    s->open = &s->batches[0];
+    uint8_t key[16];
+    config->env->random(key, sizeof(key));
+    map_init(&s->boxes, MAILBOXES_IN_MEMORY, key);
+    int r = open_all(s);
+    if (r < 0) {
+        store_close(s);
+        return r == -EBADMSG ? -EIO : r;
+    }
+    *out = s;
+    return 0;
+}
+
+static void free_boxes(struct store *s)
+{
+    struct box *b;
+    for (size_t at = 0; (b = map_next(&s->boxes, &at, NULL));)
+        free(b);
+    map_done(&s->boxes);
+}
+
+void store_close(struct store *s)
+{
+    if (!s)
+        return;
+    journal_free(s->journal);
+    index_close(s->index);
+    store_logs_free(s);
+    free_boxes(s);
+    for (size_t i = 0; i < ARRAY_LEN(s->batches); i++) {
+        buf_done(&s->batches[i].frames);
+        arena_done(&s->batches[i].arena);
+    }
+    buf_done(&s->payload);
+    buf_done(&s->chunk);
+    buf_done(&s->meta);
+    int fds[] = { s->data_fd, s->logs_fd, s->journal_dir_fd, s->lock_fd };
+    for (size_t i = 0; i < ARRAY_LEN(fds); i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
+    free(s);
+}
+
+void store_set_directory(struct store *s, const struct directory *d)
+{
+    s->directory = *d;
+    s->has_directory = true;
+}
+
+int store_stage(struct store *s, struct journal_record *r)
+{
+    struct batch *b = s->open;
+    size_t before = b->frames.n;
+    r->lsn = s->next_lsn;
+    buf_clear(&s->payload);
+    if (journal_record_encode(&s->payload, r) < 0)
+        return -ENOMEM;
+    journal_frame(&b->frames, r->lsn, buf_str(&s->payload));
+    if (b->frames.failed) {
+        b->frames.failed = 0;
+        b->frames.n = before;
+        return -ENOMEM;
+    }
+    b->last_lsn = s->next_lsn++;
+    return 0;
+}
+
+bool store_batch_full(const struct store *s)
+{
+    return s->open->frames.n >= BATCH_BYTES || s->open->arena.used >= BATCH_MEMORY;
+}
+
+uint64_t store_committed(const struct store *s)
+{
+    return index_state(s->index)->lsn;
+}
+
+static int apply_frames(struct store *s, str frames)
+{
+    uint64_t lsn;
+    str payload;
+    struct arena scratch = ARENA(BATCH_ARENA);
+    int r = 0;
+    while (r == 0 && journal_frame_next(&frames, &lsn, &payload)) {
+        struct journal_record record;
+        r = journal_record_decode(&scratch, payload, lsn, &record);
+        if (r == 0)
+            r = index_apply(s->index, &record);
+        if (scratch.used > BATCH_MEMORY)
+            arena_clear(&scratch);
+    }
+    arena_done(&scratch);
+    return r;
+}
+
+/* The batch under way is durable: into the index with it, then it may be told. */
+static int apply_batch(struct store *s)
+{
+    struct batch *b = s->flying;
+    int r = index_begin(s->index);
+    if (r == 0)
+        r = apply_frames(s, buf_str(&b->frames));
+    if (r == 0)
+        r = index_commit(s->index);
+    if (r < 0)
+        index_rollback(s->index);
+    if (r == -EBADMSG)
+        r = store_reindex(s);
+    if (r < 0)
+        return r;
+    s->flying = NULL;
+    for (const struct placed_note *n = b->notes; n; n = n->next)
+        s->config.placed(s->config.arg, &n->placement);
+    batch_clear(b);
+    return 0;
+}
+
+static int apply_durable(struct store *s)
+{
+    if (journal_failed(s->journal))
+        return s->failed = -EIO;
+    return s->flying && journal_durable(s->journal) >= s->flying->last_lsn ? apply_batch(s) : 0;
+}
+
+static int write_open(struct store *s)
+{
+    if (s->flying || s->open->frames.n == 0)
+        return 0;
+    int r = journal_write(s->journal, buf_str(&s->open->frames));
+    if (r < 0)
+        return r == -EIO ? s->failed = -EIO : r;
+    s->flying = s->open;
+    s->open = &s->batches[s->open == &s->batches[0]];
+    return 0;
+}
+
+static int wait_durable(struct store *s)
+{
+    while (s->flying && journal_durable(s->journal) < s->flying->last_lsn) {
+        if (journal_failed(s->journal))
+            return s->failed = -EIO;
+        struct pollfd p = { .fd = journal_fd(s->journal), .events = POLLIN };
+        if (poll(&p, 1, -1) < 0 && errno != EINTR)
+            return -errno;
+        journal_clear(s->journal);
+    }
+    return 0;
+}
+
+static int push_on(struct store *s)
+{
+    int r = s->failed ? s->failed : wait_durable(s);
+    if (r == 0)
+        r = apply_durable(s);
+    return r < 0 ? r : write_open(s);
+}
+
+static void say_stuck(struct store *s)
+{
+    if (!s->stuck)
+        store_note(s, "there is no room on the disk for journal or index: messages wait");
+    s->stuck = true;
+}
+
+int store_make_way(struct store *s)
+{
+    int r = push_on(s);
+    if (r == -ENOSPC && s->open->frames.n < BATCH_BYTES_STUCK) {
+        say_stuck(s);
+        return 0;
+    }
+    return r;
+}
+
+int store_turn(struct store *s)
+{
+    if (s->failed)
+        return s->failed;
+    journal_clear(s->journal);
+    int r = apply_durable(s);
+    if (r == 0 && store_idle(s) && s->has_directory && index_state(s->index)->gaps)
+        r = store_fill_gaps(s);
+    if (r == 0)
+        r = write_open(s);
+    if (r == -ENOSPC) {
+        say_stuck(s);
+        return 0;
+    }
+    if (r == 0)
+        s->stuck = false;
+    return r;
+}
+
+int store_fd(const struct store *s)
+{
+    return journal_fd(s->journal);
+}
+
+bool store_idle(const struct store *s)
+{
+    return !s->flying && s->open->frames.n == 0;
+}
+
+int store_flush(struct store *s)
+{
+    int r = s->failed;
+    while (r == 0 && !store_idle(s))
+        r = push_on(s);
+    return r;
+}
+
+int store_mailbox(struct store *s, str account, str name, struct store_mailbox *out)
+{
+    struct index_mailbox row;
+    int r = index_mailbox_named(s->index, account, name, &row);
+    if (r == 0) {
+        struct box *box;
+        r = store_box(s, account, name, &box);
+        if (r == 0)
+            r = store_flush(s);
+        if (r == 0)
+            r = index_mailbox_named(s->index, account, name, &row);
+        if (r == 0)
+            r = -EIO;
+    }
+    if (r < 0)
+        return r == -EBADMSG ? store_reindex(s) < 0 ? -EIO : -EAGAIN : r;
+    *out = (struct store_mailbox){ .id = row.id, .uidvalidity = row.uidvalidity, .uidnext = row.uidnext };
+    return 0;
+}
+
+static int stage_expunged(struct store *s, uint64_t mailbox, const uint32_t *uids, size_t n)
+{
+    struct journal_record record = { .kind = JOURNAL_expunged, .expunged = { .mailbox = mailbox, .uids = uids, .n = n } };
+    return n ? store_stage(s, &record) : 0;
+}
+
+int store_expunge(struct store *s, uint64_t mailbox, const uint32_t *uids, size_t n, uint64_t *out_ticket)
+{
+    uint32_t there[UIDS_A_RECORD];
+    size_t n_there = 0;
+    uint64_t before = s->next_lsn;
+    int r = s->failed;
+    for (size_t i = 0; i < n && r >= 0; i++) {
+        r = index_message_exists(s->index, mailbox, uids[i]);
+        if (r == 1)
+            there[n_there++] = uids[i];
+        if (n_there == UIDS_A_RECORD) {
+            r = stage_expunged(s, mailbox, there, n_there);
+            n_there = 0;
+        }
+    }
+    if (r >= 0)
+        r = stage_expunged(s, mailbox, there, n_there);
+    if (r < 0)
+        return r == -EBADMSG ? -EIO : r;
+    *out_ticket = s->next_lsn > before ? s->next_lsn - 1 : store_committed(s);
+    return 0;
+}
+
+uint64_t store_durable(const struct store *s)
+{
+    return store_committed(s);
+}
+
+void store_stats(const struct store *s, struct store_stats *out)
+{
+    const struct index_state *x = index_state(s->index);
+    *out = (struct store_stats){
+        .lsn = s->next_lsn - 1, .placed = x->placed, .expunged = x->expunged, .unplaced = x->unplaced, .messages = x->messages,
+        .mailboxes = x->mailboxes, .journal_syncs = journal_syncs(s->journal),
+        .backlog_bytes = s->batches[0].log_bytes + s->batches[1].log_bytes,
+    };
+}

@@ -1,0 +1,79 @@
+/* The store: the only writer of the truth about mailboxes (DESIGN 1.2, 2, 5). It reads what receive logs made durable, expands
+ * recipients once, journals every change of state in one order (LSN), and keeps the SQLite index as a view that can be thrown away.
+ * Calls belong to the role's loop thread; the journal has a sync thread of its own.
+ *
+ * Nothing that a client could see (mailbox id, UIDVALIDITY, UID) is published before its journal record is durable: the index is
+ * committed, and the `placed` hook called, only after that sync. */
+#pragma once
+#include "base/arena.h"
+#include "conf/directory.h"
+#include "store/message_record.h"
+#include "store/segment.h"
+
+struct store;
+
+struct store_placement {  /* told once a message is visible in a mailbox */
+    const struct message_record *message;
+    str account, mailbox;  /* "INBOX" */
+    uint32_t uid;
+    uint64_t lsn;
+    str log; struct log_position position;
+    uint64_t size;         /* with the prefix */
+    str recipient;         /* the envelope recipient that led here */
+    str reason;            /* why it went to postmaster instead, else empty */
+};
+
+struct store_config {
+    int data_fd;           /* folder with log/NAME/, journal/, index.db; created if missing */
+    uint64_t segment_size;
+    const struct env *env;
+    void (*placed)(void *arg, const struct store_placement *p); /* may be NULL */
+    void (*note)(void *arg, str what);      /* damage found, recovery done: one sentence each; may be NULL */
+    void *arg;
+};
+
+/* Opens journal and index (lock file `lock` in data_fd: -EBUSY when another process has it), replays the journal beyond what the index
+ * has applied, rebuilds the index if it is missing, damaged or ahead of the journal. */
+int store_open(const struct store_config *config, struct store **out);
+void store_close(struct store *s);
+/* The directory that expansion uses from now on (the blob is the caller's, valid until the next call). */
+void store_set_directory(struct store *s, const struct directory *d);
+
+/* A receive log's role has connected: its segments below first_segment are sealed by an earlier process: made durable, read to their
+ * valid end, applied; empty or unfinished ones are removed. Also remembers the log. */
+int store_log_attach(struct store *s, str log, uint64_t first_segment);
+/* That log is durable up to there: reads and stages the new records. Idempotent; unknown or old positions are fine. */
+int store_log_synced(struct store *s, str log, struct log_position to);
+
+/* After store_fd() is readable, or at the end of a turn of the loop: writes staged journal records, starts the sync, commits and
+ * publishes what is durable. */
+int store_turn(struct store *s);
+int store_fd(const struct store *s); /* eventfd */
+/* True when nothing is staged, unsynced or uncommitted. */
+bool store_idle(const struct store *s);
+/* Waits until everything staged is durable and committed (open of a new mailbox, tests, shutdown). */
+int store_flush(struct store *s);
+
+struct store_mailbox { uint64_t id; uint32_t uidvalidity, uidnext; };
+/* Finds the mailbox, or creates it (journalled, flushed). 0 or negative errno. */
+int store_mailbox(struct store *s, str account, str name, struct store_mailbox *out);
+
+/* An immutable list of a mailbox's messages in UID order, as a sealed memfd: struct store_snapshot_header, then entries, then a string
+ * table (prefixes, log names). Read with store/snapshot.h. The caller owns *out_fd. */
+int store_snapshot(struct store *s, uint64_t mailbox, int *out_fd);
+
+/* Expunges the given UIDs (those that are gone are skipped). *out_ticket: durable when store_durable() has reached it. */
+int store_expunge(struct store *s, uint64_t mailbox, const uint32_t *uids, size_t n, uint64_t *out_ticket);
+uint64_t store_durable(const struct store *s);
+
+/* A read-only descriptor of a segment, for the access role. Caller closes. -ENOENT: gone. */
+int store_segment_open(struct store *s, str log, uint64_t segment, int *out_fd);
+
+struct store_stats { uint64_t lsn, placed, expunged, unplaced, messages, mailboxes, journal_syncs, backlog_bytes; };
+void store_stats(const struct store *s, struct store_stats *out);
+
+/* Offline tools. Each finding is one sentence to `say`. Returns the number of findings, or negative errno.
+ * check: walks every segment (MACs, CRCs, records, cards), the journal (order of LSN), and compares the index with what a replay gives.
+ * rebuild: throws the index away and replays. */
+int store_check(int data_fd, const struct env *env, void (*say)(void *arg, bool finding, str sentence), void *arg);
+int store_rebuild(int data_fd, const struct env *env, void (*say)(void *arg, bool finding, str sentence), void *arg);

@@ -1,0 +1,413 @@
+/* Role store: see store_role.h. */
+#include "store/store_role.h"
+#include <errno.h>
+#include <sys/epoll.h>
+#include "base/codec.h"
+#include "base/map.h"
+#include "io/role.h"
+#include "store/store.h"
+
+enum { SESSIONS_MAX = 200000, MARKS_MAX = 4096, EXPUNGE_WAIT_MAX = 65536 };
+
+struct bound { /* a session of access that has logged in */
+    char *session, *account;
+    uint64_t mailbox;     /* 0: no maildrop open */
+};
+
+struct expunge_wait { uint64_t ticket, request; struct expunge_wait *next; };
+
+struct store_role {
+    struct role *role;
+    struct store *store;
+    struct loop_io sync_io;
+    struct loop_turn turn;
+    struct map sessions;  /* session text -> struct bound */
+    struct map leases;    /* account -> struct bound that holds its maildrop */
+    struct { uint64_t lsn, bytes; } marks[MARKS_MAX]; size_t mark_first, n_marks;
+    struct expunge_wait *expunges, **expunges_end;
+    struct role_config *config; /* whose directory the store uses */
+};
+
+static struct store_role *self(struct role *r) { return r->self; }
+
+static void placed(void *arg, const struct store_placement *p)
+{
+    struct store_role *sr = arg;
+    char id[B32_ID_LEN];
+    char name[B32_ID_LEN + 12];
+    struct buf text = { .p = name, .cap = sizeof(name), .max = sizeof(name) };
+    b32_id_encode(p->message->session, id);
+    buf_add(&text, str_of(id, sizeof(id)));
+    buf_addc(&text, '.');
+    buf_addu(&text, p->message->number);
+    struct buf *e = events_begin(&sr->role->events, EVENT_INFO, "placed");
+    event_str(e, "session", buf_str(&text));
+    event_str(e, "recipient", p->recipient);
+    event_str(e, "account", p->account);
+    event_str(e, "mailbox", p->mailbox);
+    event_u64(e, "uid", p->uid);
+    event_u64(e, "lsn", p->lsn);
+    event_str(e, "log", p->log);
+    event_u64(e, "segment", p->position.segment);
+    event_u64(e, "offset", p->position.offset);
+    event_u64(e, "size", p->size);
+    if (p->reason.n)
+        event_str(e, "reason", p->reason);
+    events_end(&sr->role->events);
+}
+
+static void note(void *arg, str what)
+{
+    struct store_role *sr = arg;
+    events_say(&sr->role->events, EVENT_WARN, "store", what);
+}
+
+static void free_bound(struct bound *b)
+{
+    if (!b)
+        return;
+    free(b->session);
+    free(b->account);
+    free(b);
+}
+
+static void forget(struct store_role *sr, str session)
+{
+    struct bound *b = map_take(&sr->sessions, session);
+    if (b && map_get(&sr->leases, str_z(b->account)) == b)
+        map_take(&sr->leases, str_z(b->account));
+    free_bound(b);
+}
+
+static void forget_all(struct store_role *sr)
+{
+    struct bound *b;
+    for (size_t at = 0; (b = map_next(&sr->sessions, &at, NULL));)
+        forget(sr, str_z(b->session));
+}
+
+/* The last mark whose records are durable goes back to the receiving role, which thus knows how far behind we are. */
+static void report_applied(struct store_role *sr)
+{
+    uint64_t durable = store_durable(sr->store), bytes = 0;
+    bool any = false;
+    while (sr->n_marks && sr->marks[sr->mark_first].lsn <= durable) {
+        bytes = sr->marks[sr->mark_first].bytes;
+        sr->mark_first = (sr->mark_first + 1) % MARKS_MAX;
+        sr->n_marks--;
+        any = true;
+    }
+    if (!any)
+        return;
+    struct buf b = BUF(64);
+    pack_u64(&b, bytes);
+    ipc_send(role_peer(sr->role, ROLE_SMTP_IN), IPC_LOG_APPLIED, &b, -1);
+    buf_done(&b);
+}
+
+static void answer_expunge(struct store_role *sr, uint64_t request, bool ok)
+{
+    struct buf b = BUF(64);
+    pack_u64(&b, request);
+    pack_u8(&b, ok);
+    ipc_send(role_peer(sr->role, ROLE_ACCESS), IPC_EXPUNGED, &b, -1);
+    buf_done(&b);
+}
+
+static void answer_expunges(struct store_role *sr)
+{
+    while (sr->expunges && sr->expunges->ticket <= store_durable(sr->store)) {
+        struct expunge_wait *w = sr->expunges;
+        sr->expunges = w->next;
+        if (!sr->expunges)
+            sr->expunges_end = &sr->expunges;
+        answer_expunge(sr, w->request, true);
+        free(w);
+    }
+}
+
+static void turn(struct store_role *sr)
+{
+    int r = sr->store ? store_turn(sr->store) : 0;
+    if (!sr->store)
+        return;
+    if (r < 0) {
+        events_say(&sr->role->events, EVENT_ERROR, "store_failed", S("the journal or index could not be written: the role restarts and replays"));
+        loop_stop(sr->role->loop);
+        return;
+    }
+    report_applied(sr);
+    answer_expunges(sr);
+}
+
+static void turn_end(struct loop_turn *t) { turn(CONTAINER_OF(t, struct store_role, turn)); }
+
+/* Only wakes the loop: the turn's end looks at what became durable (and reads the eventfd). */
+static void sync_ready(struct loop_io *io, uint32_t events)
+{
+    (void)io;
+    (void)events;
+}
+
+static int unpack_positions(struct store_role *sr, struct unpack *in, str log)
+{
+    uint32_t n = unpack_u32(in);
+    for (uint32_t i = 0; i < n && !in->bad; i++) {
+        struct log_position p = { .segment = unpack_u64(in), .offset = unpack_u64(in) };
+        int r = in->bad ? 0 : store_log_synced(sr->store, log, p);
+        if (r < 0)
+            return r;
+    }
+    return unpack_end(in) ? 0 : -EBADMSG;
+}
+
+static void add_mark(struct store_role *sr, uint64_t bytes)
+{
+    struct store_stats stats;
+    store_stats(sr->store, &stats);
+    if (sr->n_marks == MARKS_MAX) { /* merge with the newest */
+        size_t last = (sr->mark_first + sr->n_marks - 1) % MARKS_MAX;
+        sr->marks[last].lsn = stats.lsn;
+        sr->marks[last].bytes = bytes;
+        return;
+    }
+    size_t at = (sr->mark_first + sr->n_marks++) % MARKS_MAX;
+    sr->marks[at].lsn = stats.lsn;
+    sr->marks[at].bytes = bytes;
+}
+
+/* A store that cannot read a log does not drop its peer: it ends itself, and replays when it comes back. */
+static int log_trouble(struct store_role *sr, int r)
+{
+    if (r >= 0 || r == -EBADMSG)
+        return r;
+    events_say(&sr->role->events, EVENT_ERROR, "store_failed", S("a receive log could not be read or the journal written: the role restarts"));
+    loop_stop(sr->role->loop);
+    return 0;
+}
+
+static int log_attach(struct store_role *sr, struct ipc_frame *f)
+{
+    str log = unpack_str(&f->in);
+    uint64_t bytes = unpack_u64(&f->in), first = unpack_u64(&f->in);
+    if (f->in.bad)
+        return -EBADMSG;
+    int r = store_log_attach(sr->store, log, first);
+    if (r == 0)
+        r = unpack_positions(sr, &f->in, log);
+    add_mark(sr, bytes);
+    return log_trouble(sr, r);
+}
+
+static int log_synced(struct store_role *sr, struct ipc_frame *f)
+{
+    str log = unpack_str(&f->in);
+    uint64_t bytes = unpack_u64(&f->in);
+    if (f->in.bad)
+        return -EBADMSG;
+    int r = unpack_positions(sr, &f->in, log);
+    add_mark(sr, bytes);
+    return log_trouble(sr, r);
+}
+
+static int bind_session(struct store_role *sr, struct ipc_frame *f)
+{
+    uint64_t request = unpack_u64(&f->in);
+    uint8_t peer = unpack_u8(&f->in);
+    str session = unpack_str(&f->in), account = unpack_str(&f->in);
+    if (!unpack_end(&f->in) || peer != ROLE_ACCESS || !session.n || session.n > 64)
+        return -EBADMSG;
+    struct bound *b = calloc(1, sizeof(*b));
+    forget(sr, session);
+    if (b) {
+        b->session = str_dupz(session);
+        b->account = str_dupz(account);
+    }
+    if (!b || !b->session || !b->account || map_set(&sr->sessions, session, b, NULL) < 0)
+        free_bound(b); /* access will be told "not bound" */
+    struct buf out = BUF(64);
+    pack_u64(&out, request);
+    ipc_send(role_peer(sr->role, ROLE_AUTH), IPC_SESSION_BOUND, &out, -1);
+    buf_done(&out);
+    return 0;
+}
+
+enum maildrop { MAILDROP_OPENED, MAILDROP_IN_USE, MAILDROP_TROUBLE, MAILDROP_NOT_BOUND };
+
+static enum maildrop open_maildrop(struct store_role *sr, struct bound *b, int *out_fd)
+{
+    struct store_mailbox box;
+    if (!b)
+        return MAILDROP_NOT_BOUND;
+    const struct bound *holder = map_get(&sr->leases, str_z(b->account));
+    if (holder && holder != b)
+        return MAILDROP_IN_USE;
+    if (store_flush(sr->store) < 0 || store_mailbox(sr->store, str_z(b->account), S("INBOX"), &box) < 0 ||
+        store_snapshot(sr->store, box.id, out_fd) < 0)
+        return MAILDROP_TROUBLE;
+    if (!holder && map_set(&sr->leases, str_z(b->account), b, NULL) < 0) {
+        close(TAKE_FD(*out_fd));
+        return MAILDROP_TROUBLE;
+    }
+    b->mailbox = box.id;
+    return MAILDROP_OPENED;
+}
+
+static int maildrop_open(struct store_role *sr, struct ipc_frame *f)
+{
+    uint64_t request = unpack_u64(&f->in);
+    str session = unpack_str(&f->in);
+    _cleanup_close_ int fd = -1;
+    if (!unpack_end(&f->in))
+        return -EBADMSG;
+    struct bound *b = map_get(&sr->sessions, session);
+    enum maildrop how = open_maildrop(sr, b, &fd);
+    struct buf out = BUF(64);
+    pack_u64(&out, request);
+    pack_u8(&out, (uint8_t)how);
+    pack_u64(&out, how == MAILDROP_OPENED ? b->mailbox : 0);
+    ipc_send(role_peer(sr->role, ROLE_ACCESS), IPC_MAILDROP, &out, fd);
+    buf_done(&out);
+    return 0;
+}
+
+static int wait_expunge(struct store_role *sr, uint64_t request, uint64_t ticket)
+{
+    struct expunge_wait *w = malloc(sizeof(*w));
+    if (!w)
+        return -ENOMEM;
+    *w = (struct expunge_wait){ .ticket = ticket, .request = request };
+    *sr->expunges_end = w;
+    sr->expunges_end = &w->next;
+    return 0;
+}
+
+static int expunge(struct store_role *sr, struct ipc_frame *f)
+{
+    uint64_t request = unpack_u64(&f->in), ticket;
+    const struct bound *b = map_get(&sr->sessions, unpack_str(&f->in));
+    uint32_t n = unpack_u32(&f->in);
+    if (f->in.bad || n > IPC_FRAME_MAX / 4)
+        return -EBADMSG;
+    uint32_t *uids = malloc(sizeof(*uids) * (n + 1));
+    if (!uids)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < n; i++)
+        uids[i] = unpack_u32(&f->in);
+    bool ok = unpack_end(&f->in) && b && b->mailbox &&
+              store_expunge(sr->store, b->mailbox, uids, n, &ticket) == 0 && wait_expunge(sr, request, ticket) == 0;
+    free(uids);
+    if (!ok)
+        answer_expunge(sr, request, false);
+    return 0;
+}
+
+static int segment_get(struct store_role *sr, struct ipc_frame *f)
+{
+    uint64_t request = unpack_u64(&f->in);
+    str session = unpack_str(&f->in), log = unpack_str(&f->in);
+    uint64_t segment = unpack_u64(&f->in);
+    _cleanup_close_ int fd = -1;
+    if (!unpack_end(&f->in))
+        return -EBADMSG;
+    const struct bound *b = map_get(&sr->sessions, session);
+    bool ok = b && b->mailbox && store_segment_open(sr->store, log, segment, &fd) == 0;
+    struct buf out = BUF(64);
+    pack_u64(&out, request);
+    pack_u8(&out, ok);
+    ipc_send(role_peer(sr->role, ROLE_ACCESS), IPC_SEGMENT, &out, fd);
+    buf_done(&out);
+    return 0;
+}
+
+static int frame(struct role *r, enum role_id peer, struct ipc_frame *f)
+{
+    struct store_role *sr = self(r);
+    (void)peer; /* messages.def has seen to it that the type fits the peer */
+    switch (f->type) {
+    case IPC_LOG_ATTACH: return log_attach(sr, f);
+    case IPC_LOG_SYNCED: return log_synced(sr, f);
+    case IPC_SESSION_BIND: return bind_session(sr, f);
+    case IPC_MAILDROP_OPEN: return maildrop_open(sr, f);
+    case IPC_MAILDROP_CLOSE: forget(sr, unpack_str(&f->in)); return 0;
+    case IPC_EXPUNGE: return expunge(sr, f);
+    case IPC_SEGMENT_GET: return segment_get(sr, f);
+    default: return -EBADMSG;
+    }
+}
+
+static void peer_down(struct role *r, enum role_id peer)
+{
+    if (peer == ROLE_ACCESS)
+        forget_all(self(r));
+}
+
+static int configure(struct role *r)
+{
+    struct store_role *sr = self(r);
+    sr->role = r;
+    if (!sr->store)
+        return 0;
+    store_set_directory(sr->store, &r->config->directory);
+    role_config_unref(sr->config);
+    sr->config = role_config_ref(r->config);
+    return 0;
+}
+
+static int start(struct role *r)
+{
+    struct store_role *sr = self(r);
+    uint8_t key[16];
+    struct store_config config = { .data_fd = r->data_dir, .segment_size = r->config->conf->log_segment_size, .env = r->env,
+                                   .placed = placed, .note = note, .arg = sr };
+    int e = store_open(&config, &sr->store);
+    if (e < 0) {
+        events_say(&r->events, EVENT_ERROR, "store_failed",
+                   e == -EBUSY ? S("the store is in use by another process; is another server running on this data_directory?")
+                               : S("the store cannot be opened; posthouse store check says more"));
+        return e;
+    }
+    configure(r);
+    r->env->random(key, sizeof(key));
+    map_init(&sr->sessions, SESSIONS_MAX, key);
+    map_init(&sr->leases, SESSIONS_MAX, key);
+    sr->expunges_end = &sr->expunges;
+    sr->sync_io = (struct loop_io){ .fd = store_fd(sr->store), .ready = sync_ready };
+    sr->turn.end = turn_end;
+    loop_at_turn_end(r->loop, &sr->turn);
+    return loop_watch(r->loop, &sr->sync_io, EPOLLIN);
+}
+
+static void status(struct role *r, struct buf *out)
+{
+    struct store_role *sr = self(r);
+    struct store_stats s;
+    store_stats(sr->store, &s);
+    event_u64(out, "placed", s.placed);
+    event_u64(out, "expunged", s.expunged);
+    event_u64(out, "unplaced", s.unplaced);
+    event_u64(out, "stored_messages", s.messages);
+    event_u64(out, "mailboxes", s.mailboxes);
+    event_u64(out, "lsn", s.lsn);
+    event_u64(out, "journal_syncs", s.journal_syncs);
+    event_u64(out, "unapplied_bytes", s.backlog_bytes);
+    event_u64(out, "logged_in", sr->sessions.n);
+}
+
+static void stop(struct role *r)
+{
+    struct store_role *sr = self(r);
+    store_flush(sr->store);
+    loop_unwatch(r->loop, &sr->sync_io);
+    store_close(TAKE(sr->store));
+    loop_stop(r->loop);
+}
+
+static const struct role_ops ops = { .id = ROLE_STORE, .start = start, .configure = configure, .frame = frame, .peer_down = peer_down,
+                                     .status = status, .stop = stop };
+
+int store_role_run(void)
+{
+    static struct store_role sr;
+    return role_run(&ops, &sr);
+}

@@ -79,5 +79,20 @@ $(B)/fuzz/%.o: src/%.c
 fuzzers: $(FUZZERS)
 
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
+
+# `make test`: set-up, everything built with sanitizers and without, every unit test, fuzz target and scenario, and the rules of the tree
+SANITIZED := ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1
+test:
+	@tools/setup build run test
+	@$(MAKE) --no-print-directory -j2 all fuzzers
+	@$(MAKE) --no-print-directory -j2 VARIANT=asan $(B)/asan/posthouse units
+	@$(SANITIZED) POSTHOUSE=$(B)/posthouse POSTHOUSE_ASAN=$(B)/asan/posthouse FUZZERS='$(FUZZERS)' UNITS='$(UNIT_SRCS:src/%.c=$(B)/asan/%)' tests/run
+
+lint:
+	@tools/lint
+
+include run.mk
+-include bench.mk
+
 .SECONDARY:
-.PHONY: all units fuzzers
+.PHONY: all units fuzzers test lint

@@ -137,8 +137,6 @@ void trace_done(struct trace *t)
     *t = (struct trace){ 0 };
 }
 
-/* --- names --- */
-
 int trace_name_parse(str s, struct trace_name *out)
 {
     static const str letters = S("0123456789abcdefghjkmnpqrstvwxyz"); /* Crockford's base32 */
@@ -167,6 +165,16 @@ int trace_name_parse(str s, struct trace_name *out)
     return 0;
 }
 
+/* Events of a connection: the roles tag them with the message last begun, if there was one. */
+static bool is_session_wide(str event)
+{
+    static const str names[] = { S("connect"), S("tls"), S("auth"), S("client"), S("helo"), S("maildrop"), S("disconnect") };
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (str_eq(event, names[i]))
+            return true;
+    return false;
+}
+
 /* "S" or "S.n" as a role writes it. */
 static bool read_id(str s, struct trace_line *out)
 {
@@ -179,11 +187,15 @@ static bool read_id(str s, struct trace_line *out)
     if (s.n > B32_ID_LEN && (s.p[B32_ID_LEN] != '.' || str_u64(str_from(s, B32_ID_LEN + 1), UINT32_MAX, &number) < 0))
         return false;
     memcpy(out->session, s.p, B32_ID_LEN);
-    out->number = (uint32_t)number;
+    out->tagged = (uint32_t)number;
     return true;
 }
 
-/* --- lines by id --- */
+static void finish_line(struct trace_line *line)
+{
+    line->time_us = line_time(line->text);
+    line->number = is_session_wide(trace_line_event(line->text)) ? 0 : line->tagged;
+}
 
 void trace_lines_done(struct trace_lines *l)
 {
@@ -191,7 +203,7 @@ void trace_lines_done(struct trace_lines *l)
     *l = (struct trace_lines){ 0 };
 }
 
-static int add_line(struct trace_lines *l, const struct trace_line *line)
+int trace_lines_add(struct trace_lines *l, const struct trace_line *line)
 {
     if (l->n == TRACE_LINES_MAX) {
         l->truncated = true;
@@ -223,27 +235,30 @@ static void sort_lines(struct trace_lines *l)
         qsort(l->line, l->n, sizeof(*l->line), by_time);
 }
 
-/* Which sessions are looked for: one beginning of an id, or a set. */
+/* Which ids are looked for: one beginning, or a set of "S" and "S.n". */
 struct wanted { const struct trace_name *name; const struct map *set; };
 
-static bool is_wanted(const struct wanted *w, const char session[B32_ID_LEN])
+static bool is_wanted(const struct wanted *w, str id)
 {
-    if (w->set)
-        return map_get(w->set, str_of(session, B32_ID_LEN)) != NULL;
-    return memcmp(session, w->name->text, w->name->n) == 0;
+    return w->set ? map_get(w->set, id) != NULL : str_starts(id, str_of(w->name->text, w->name->n));
 }
 
 /* True if the line's session or message is wanted; *out says by which id. */
 static bool identify(const struct wanted *w, str line, struct buf *value, struct trace_line *out)
 {
+    static const char *const keys[] = { "session", "message" };
     *out = (struct trace_line){ .text = line };
-    if (line.n > LINE_MAX)
-        return false;
-    bool found = (event_get(line, "session", value) && read_id(buf_str(value), out) && is_wanted(w, out->session)) ||
-                 (event_get(line, "message", value) && read_id(buf_str(value), out) && is_wanted(w, out->session));
-    if (found)
-        out->time_us = line_time(line);
-    return found;
+    for (size_t i = 0; i < ARRAY_LEN(keys) && line.n <= LINE_MAX; i++)
+        if (event_get(line, keys[i], value) && is_wanted(w, buf_str(value)) && read_id(buf_str(value), out)) {
+            finish_line(out);
+            return true;
+        }
+    return false;
+}
+
+static bool has_number(const struct trace_name *name, const struct trace_line *line)
+{
+    return !name->has_number || line->number == 0 || line->number == name->number;
 }
 
 int trace_find_id(const struct trace *t, const struct trace_name *name, struct trace_lines *out)
@@ -256,11 +271,11 @@ int trace_find_id(const struct trace *t, const struct trace_name *name, struct t
     for (size_t i = 0; i < t->n && r == 0; i++) {
         const struct trace_segment *s = &t->segment[i];
         const char *at = s->p, *end = s->p + s->n, *hit;
-        while (r == 0 && (hit = memmem(at, (size_t)(end - at), name->text, name->n))) {
+        while (r == 0 && at < end && (hit = memmem(at, (size_t)(end - at), name->text, name->n))) {
             str text = line_at(s, hit);
             at = text.p + text.n;
-            if (identify(&w, text, &value, &line))
-                r = add_line(out, &line);
+            if (identify(&w, text, &value, &line) && has_number(name, &line))
+                r = trace_lines_add(out, &line);
         }
     }
     if (r < 0)
@@ -269,45 +284,66 @@ int trace_find_id(const struct trace *t, const struct trace_name *name, struct t
     return r;
 }
 
-/* Lines with a field `key` (" session=") whose id is in the set; those that have it by their session only when by_session. */
-static int scan_field(const struct trace_segment *s, str key, const struct wanted *w, bool by_session, struct trace_lines *out)
+/* The id at p: what stands before the blank or the end of the line. */
+static str id_at(const char *p, const char *end)
+{
+    size_t n = 0, most = MIN((size_t)(end - p), (size_t)B32_ID_LEN + 12);
+    while (n < most && (ascii_alnum(p[n]) || p[n] == '.'))
+        n++;
+    return str_of(p, n);
+}
+
+/* Lines with a field `key` (" session=") whose id is in the set. A line that has both fields is found by its session. */
+static int scan_field(const struct trace_segment *s, str key, const struct wanted *w, struct trace_lines *out)
 {
     _cleanup_buf_ struct buf value = BUF(LINE_MAX);
+    bool by_session = str_eq(key, S(" session="));
     const char *at = s->p, *end = s->p + s->n, *hit;
     int r = 0;
-    while (r == 0 && (hit = memmem(at, (size_t)(end - at), key.p, key.n))) {
-        struct trace_line line, session;
-        const char *id = hit + key.n;
-        at = id;
-        if (end - id < B32_ID_LEN || !is_wanted(w, id))
+    while (r == 0 && at < end && (hit = memmem(at, (size_t)(end - at), key.p, key.n))) {
+        struct trace_line line;
+        at = hit + key.n;
+        if (!is_wanted(w, id_at(at, end)))
             continue;
         str text = line_at(s, hit);
         at = text.p + text.n;
         if (!identify(w, text, &value, &line))
             continue;
-        event_get(text, "session", &value);
-        if (by_session == (read_id(buf_str(&value), &session) && is_wanted(w, session.session)))
-            r = add_line(out, &line);
+        if (by_session == (event_get(text, "session", &value) && is_wanted(w, buf_str(&value))))
+            r = trace_lines_add(out, &line);
     }
     return r;
 }
 
-int trace_find_sessions(const struct trace *t, const struct trace_lines *sessions, uint64_t since_us, struct trace_lines *out)
+static int want(struct map *set, const struct trace_line *line, uint32_t number)
+{
+    static char here;
+    _cleanup_buf_ struct buf id = BUF(B32_ID_LEN + 12);
+    buf_add(&id, str_of(line->session, B32_ID_LEN));
+    if (number)
+        buf_addf(&id, ".%u", number);
+    return id.failed ? id.failed : map_set(set, buf_str(&id), &here, NULL);
+}
+
+int trace_find_messages(const struct trace *t, const struct trace_lines *messages, uint64_t since_us, struct trace_lines *out)
 {
     static const uint8_t key[16]; /* chosen ids would cost this command its time and nobody else anything */
     struct map set;
     struct wanted w = { .set = &set };
     int r = 0;
     *out = (struct trace_lines){ 0 };
-    map_init(&set, TRACE_LINES_MAX, key);
-    for (size_t i = 0; i < sessions->n && r == 0; i++)
-        r = map_set(&set, str_of(sessions->line[i].session, B32_ID_LEN), &sessions->line[i], NULL);
+    map_init(&set, 2 * TRACE_LINES_MAX, key);
+    for (size_t i = 0; i < messages->n && r == 0; i++) {
+        r = want(&set, &messages->line[i], 0);
+        if (r == 0)
+            r = want(&set, &messages->line[i], messages->line[i].tagged);
+    }
     for (size_t i = 0; i < t->n && r == 0; i++) {
         if (t->segment[i].end_us + DAY_US < since_us)
             continue;
-        r = scan_field(&t->segment[i], S(" session="), &w, true, out);
+        r = scan_field(&t->segment[i], S(" session="), &w, out);
         if (r == 0)
-            r = scan_field(&t->segment[i], S(" message="), &w, false, out);
+            r = scan_field(&t->segment[i], S(" message="), &w, out);
     }
     map_done(&set);
     if (r < 0)
@@ -315,8 +351,6 @@ int trace_find_sessions(const struct trace *t, const struct trace_lines *session
     sort_lines(out);
     return r;
 }
-
-/* --- lines by address --- */
 
 struct address_scan { str address, local, domain; bool local_plain; const struct trace_visitor *v; struct buf *value; };
 
@@ -356,7 +390,7 @@ static void judge_line(const struct address_scan *a, str text)
         return;
     if (!event_get(text, "session", a->value) || !read_id(buf_str(a->value), &line))
         return;
-    line.time_us = line_time(text);
+    finish_line(&line);
     a->v->found(a->v->arg, &line, event);
 }
 
@@ -392,8 +426,6 @@ void trace_find_address(const struct trace *t, str address, const struct trace_v
         }
     }
 }
-
-/* --- one line --- */
 
 str trace_line_event(str line)
 {

@@ -40,17 +40,21 @@ int trace_name_parse(str s, struct trace_name *out);
 struct trace_line {
     str text;                     /* in the mapped segment, with its newline */
     uint64_t time_us;
-    char session[B32_ID_LEN];     /* the id by which it was found */
-    uint32_t number;              /* 0: the session as a whole */
+    char session[B32_ID_LEN];     /* of the id by which it was found: its session=, or for a retrieval its message= */
+    uint32_t number;              /* of the message; 0: the session as a whole (connect, tls, auth…) */
+    uint32_t tagged;              /* the number as written: an `auth` after a refused MAIL has that message's */
 };
 struct trace_lines { struct trace_line *line; size_t n, cap; bool truncated; /* more than TRACE_LINES_MAX */ };
 void trace_lines_done(struct trace_lines *l);
 #define _cleanup_trace_lines_ _cleanup_(trace_lines_done)
 
-/* Every line whose session= or message= begins with the name's letters, whatever its number, in the order of time. 0 or -ENOMEM. */
+int trace_lines_add(struct trace_lines *l, const struct trace_line *line); /* 0 or -ENOMEM */
+
+/* Every line whose session= or message= begins with the name's letters, in the order of time; with a number only those of that message
+ * and of the sessions as a whole. 0 or -ENOMEM. */
 int trace_find_id(const struct trace *t, const struct trace_name *name, struct trace_lines *out);
-/* The same for many sessions at once, given as keys of `lines` (their `session`); segments that end a day before since_us are left out. */
-int trace_find_sessions(const struct trace *t, const struct trace_lines *sessions, uint64_t since_us, struct trace_lines *out);
+/* The lines of many messages and of their sessions as a whole, in one pass. Segments that end a day before since_us are left out. */
+int trace_find_messages(const struct trace *t, const struct trace_lines *messages, uint64_t since_us, struct trace_lines *out);
 
 /* Looks for lines that have `address` as sender, recipient, account or user, ASCII case ignored. `wanted` sees the line and the name of its
  * event before anything is parsed; `found` gets what is left. Segments come latest first, lines of one in the order of time; `enough`

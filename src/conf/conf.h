@@ -66,8 +66,8 @@ struct conf {
 /* Grammar of the main file and of what it includes:
  *     statement = word word… end | word word… "{" statement… "}"        end = newline or ";"
  * Words are separated by blanks, or by a comma with or without blanks (a comma needs a word on both sides). "…" quotes
- * a word; \" and \\ inside it. A line that ends with a comma or a backslash goes on with the next. `#` where a word could
- * start begins a comment.
+ * a word; \" and \\ inside it. A line that ends with a comma or a backslash goes on with the next. `#` where a word
+ * could start begins a comment.
  *     SETTING value…                            a row of settings.def
  *     domain NAME [{ catch_all target…; postmaster target… }]
  *     listen SERVICE ADDRESS:PORT [{ smtpd_…_restrictions word… }]     smtp submission submissions pop3 pop3s

@@ -57,14 +57,8 @@ bool conf_target_include(str target, str *out_path);
 bool conf_alias_split(str line, str *out_alias, str *out_targets);
 
 enum conf_type {
-    CONF_TYPE_BOOL,
-    CONF_TYPE_NUMBER,
-    CONF_TYPE_SIZE,
-    CONF_TYPE_DURATION,
-    CONF_TYPE_STRING,
-    CONF_TYPE_PATH,
-    CONF_TYPE_WORDS,
-    CONF_TYPE_NETWORKS
+    CONF_TYPE_BOOL, CONF_TYPE_NUMBER, CONF_TYPE_SIZE, CONF_TYPE_DURATION, CONF_TYPE_STRING, CONF_TYPE_PATH,
+    CONF_TYPE_WORDS, CONF_TYPE_NETWORKS
 };
 
 /* Reads one value: yes|no; digits; digits with K, M, G; digits with s, m, h, d, w (into ms). False: not such a

@@ -124,8 +124,8 @@ static void test_setting_value(void **state)
     _cleanup_arena_ struct arena a = ARENA(CONF_MEMORY_MAX);
     const char *const files[] = { "t", "a OK\n", NULL };
     const struct conf *c = parse(&a, "message_size_limit 10M\nrun_as \"a b\"\nsmtpd_helo_restrictions \"\"\n"
-                                     "smtpd_client_restrictions check_client_access file:t, permit_mynetworks,\n reject\n",
-                                 files);
+                                     "smtpd_client_restrictions check_client_access file:t, permit_mynetworks,\n"
+                                     " reject\n", files);
     value(c, "message_size_limit", "10M", "posthouse.conf", 1);
     value(c, "run_as", "\"a b\"", "posthouse.conf", 2);
     value(c, "smtpd_helo_restrictions", "\"\"", "posthouse.conf", 3);
@@ -373,7 +373,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults), cmocka_unit_test(test_values), cmocka_unit_test(test_setting_value),
         cmocka_unit_test(test_listeners), cmocka_unit_test(test_global_list_reaches_listener),
-        cmocka_unit_test(test_domains), cmocka_unit_test(test_include), cmocka_unit_test(test_unknown_names), cmocka_unit_test(test_wrong_values),
+        cmocka_unit_test(test_domains), cmocka_unit_test(test_include), cmocka_unit_test(test_unknown_names),
+        cmocka_unit_test(test_wrong_values),
         cmocka_unit_test(test_wrong_listeners), cmocka_unit_test(test_wrong_syntax), cmocka_unit_test(test_tables),
         cmocka_unit_test(test_nearest), cmocka_unit_test(test_many_domains), cmocka_unit_test(test_damaged_bundle),
     };

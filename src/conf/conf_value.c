@@ -9,11 +9,14 @@
 struct unit { const char *suffix; uint64_t factor; };
 
 static const struct unit no_units[] = { { "", 1 }, { NULL } };
-static const struct unit size_units[] = { { "", 1 },         { "K", 1u << 10 }, { "k", 1u << 10 }, { "M", 1u << 20 },
-                                          { "m", 1u << 20 }, { "G", 1u << 30 }, { "g", 1u << 30 }, { NULL } };
-static const struct unit duration_units[] = { /* milliseconds; a bare number is seconds, as in Postfix */
-                                              { "", 1000 },     { "ms", 1 },       { "s", 1000 },      { "m", 60000 },
-                                              { "h", 3600000 }, { "d", 86400000 }, { "w", 604800000 }, { NULL }
+static const struct unit size_units[] = {
+    { "", 1 }, { "K", 1u << 10 }, { "k", 1u << 10 }, { "M", 1u << 20 }, { "m", 1u << 20 }, { "G", 1u << 30 },
+    { "g", 1u << 30 }, { NULL }
+};
+/* In milliseconds; a bare number is seconds, as in Postfix. */
+static const struct unit duration_units[] = {
+    { "", 1000 }, { "ms", 1 }, { "s", 1000 }, { "m", 60000 }, { "h", 3600000 }, { "d", 86400000 }, { "w", 604800000 },
+    { NULL }
 };
 
 static const struct numeric {

@@ -6,15 +6,15 @@
 #include "conf/conf.h"
 
 /* The files it is made of. Empty lines and lines that begin with # count for nothing.
- *   accounts   `address [senders=a@x,b@y,@z]`: one account a line; senders are further addresses (@z: every one of z) it
- *              may write as.
+ *   accounts   `address [senders=a@x,b@y,@z]`: one account a line; senders are further addresses (@z: every one of z)
+ *              it may write as.
  *   aliases    `alias: target, target…`; a line that starts with a blank continues the one before. alias is
  *              local@domain, local (in every domain of ours), or @domain (all that is unknown there). A target is an
  *              address (without a domain: of the alias's domain) or :include:FILE, a file with one target a line. An
  *              alias that names itself means the account of that name. Chains have at most 50 links.
- * A domain's block in the configuration may add `catch_all target…` (the same as @domain) and `postmaster target…` (used
- * when nothing else has that name). Domains as U-labels match their A-labels. An address without a domain belongs to the
- * first domain. */
+ * A domain's block in the configuration may add `catch_all target…` (the same as @domain) and `postmaster target…`
+ * (used when nothing else has that name). Domains as U-labels match their A-labels. An address without a domain belongs
+ * to the first domain. */
 
 /* Compiles what the bundle holds. 0, or -EINVAL with *out_error: an alias loop, a domain without a postmaster
  * target, an account in a domain that is not ours, a name that appears twice, a broken line. A target that does not

@@ -32,7 +32,7 @@ struct mime_part {
     uint64_t lines;      /* lines of the body */
     str type, subtype;   /* lower case; default text/plain (message/rfc822 in multipart/digest) */
     str charset, encoding, disposition; /* lower case, "" if absent */
-    str filename;        /* of Content-Disposition, else the name of Content-Type; RFC 2231 octets decoded, charset kept */
+    str filename;        /* of Content-Disposition, else the name of Content-Type; RFC 2231 decoded, charset kept */
     str id, description; /* raw value of the field without folding, "" if absent */
     bool multipart, message;
 };

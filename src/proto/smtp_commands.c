@@ -1,5 +1,5 @@
-/* What each SMTP command does: the handlers of smtp_commands.def. They check syntax and order, answer what needs no decision, and
- * otherwise hand an event to the owner. */
+/* What each SMTP command does: the handlers of smtp_commands.def. They check syntax and order, answer what needs no
+ * decision, and otherwise hand an event to the owner. */
 #include "proto/smtp_engine.h"
 #include "proto/smtp_params.h"
 
@@ -225,7 +225,8 @@ static bool on_auth(struct smtp_server *s, str args, struct smtp_event *ev)
         return smtp_answer(s, SMTP_REPLY_BAD_AUTH);
     if (!mechanism_offered(s, mechanism, &ev->text))
         return smtp_answer(s, SMTP_REPLY_NO_MECHANISM);
-    bad = str_eq(initial, S("=")) ? SMTP_REPLY_NONE : smtp_decode_response(s, initial); /* RFC 4954 4: "=" is an empty one */
+    bad = str_eq(initial, S("=")) ? SMTP_REPLY_NONE
+                                  : smtp_decode_response(s, initial); /* RFC 4954 4: "=" is an empty one */
     if (bad)
         return smtp_answer(s, bad);
     ev->has_data = initial.n > 0;
@@ -326,11 +327,13 @@ bool smtp_command(struct smtp_server *s, str line, bool more_behind, struct smtp
     args = str_trim(args);
     if (more_behind && (!s->esmtp || (c && c->flags & LAST && !one_round_trip(c, args))))
         s->early = true;
-    if ((!c || c->flags & JUNK) && s->config->limits.commands_max && !s->trusted && ++s->junk > s->config->limits.commands_max)
+    if ((!c || c->flags & JUNK) && s->config->limits.commands_max && !s->trusted &&
+        ++s->junk > s->config->limits.commands_max)
         return smtp_answer(s, SMTP_REPLY_TOO_MUCH_JUNK);
     if (!bytes_allowed(line, !c || c->flags & BYTES))
         return smtp_answer(s, SMTP_REPLY_BAD_BYTES);
-    enum smtp_reply_id bad = c ? command_refusal(s, c, args) : s->turned_away ? SMTP_REPLY_REFUSED_SESSION : SMTP_REPLY_UNKNOWN;
+    enum smtp_reply_id bad = c                ? command_refusal(s, c, args)
+                             : s->turned_away ? SMTP_REPLY_REFUSED_SESSION
+                                              : SMTP_REPLY_UNKNOWN;
     return bad ? smtp_answer(s, bad) : c->handler(s, args, ev);
 }
-

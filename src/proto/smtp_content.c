@@ -1,7 +1,8 @@
 /* The content scanner of DATA and BDAT: see smtp_content.h.
  *
  * Invariants:
- * 1. AT_START is reached by CR LF (or the DATA command) alone, never by a bare LF or CR: nothing else can make a dot count.
+ * 1. AT_START is reached by CR LF (or the DATA command) alone, never by a bare LF or CR: nothing else can make a dot
+ * count.
  * 2. A CR is handed out only together with its LF; one at the end of the input is held back as AT_CR or AT_DOT_CR.
  * 3. Each call either uses up bytes or leaves AT_CR or AT_DOT_CR, so calls are linear in the input. */
 #include "proto/smtp_content.h"

@@ -1,7 +1,7 @@
 /* What comes behind DATA or BDAT, in one pass: dot-stuffing removed, bare CR and LF found, the end of DATA recognised
- * (RFC 5321 2.3.8, 4.1.1.4, 4.5.2). Only CR LF "." CR LF ends DATA; the CR LF of the DATA command itself counts as the first.
- * Pieces are slices of the input, as large as they can be: a piece ends only at a dot that is removed, at a bare CR or LF and
- * where the input ends. */
+ * (RFC 5321 2.3.8, 4.1.1.4, 4.5.2). Only CR LF "." CR LF ends DATA; the CR LF of the DATA command itself counts as the
+ * first. Pieces are slices of the input, as large as they can be: a piece ends only at a dot that is removed, at a bare
+ * CR or LF and where the input ends. */
 #pragma once
 #include "base/str.h"
 

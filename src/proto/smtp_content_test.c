@@ -1,4 +1,5 @@
-/* The scanner of DATA and BDAT: what it hands out, where it ends, how it cuts, and that its cost grows with the input alone. */
+/* The scanner of DATA and BDAT: what it hands out, where it ends, how it cuts, and that its cost grows with the input
+ * alone. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -42,15 +43,21 @@ static struct result scan(str in, size_t step, bool stuffed, bool normalize)
     return r;
 }
 
-static void check(str in, bool stuffed, bool normalize, str want, bool done, size_t bare, size_t unused)
+struct want {
+    const char *content;
+    bool done;
+    size_t bare, unused; /* bare newlines reported; bytes behind the end */
+};
+
+static void check(str in, bool stuffed, bool normalize, struct want want)
 {
     for (size_t step = 1; step <= in.n; ++step) {
         struct result r = scan(in, step, stuffed, normalize);
-        if (!str_eq(buf_str(&r.content), want))
-            fail_msg("step %zu: got '%.*s', want '%.*s'", step, STR_ARG(buf_str(&r.content)), STR_ARG(want));
-        assert_int_equal(r.done, done);
-        assert_int_equal(r.bare, bare);
-        assert_int_equal(in.n - r.used, unused);
+        if (!str_eq(buf_str(&r.content), str_z(want.content)))
+            fail_msg("step %zu: got '%.*s', want '%s'", step, STR_ARG(buf_str(&r.content)), want.content);
+        assert_int_equal(r.done, want.done);
+        assert_int_equal(r.bare, want.bare);
+        assert_int_equal(in.n - r.used, want.unused);
         buf_done(&r.content);
     }
 }
@@ -58,45 +65,46 @@ static void check(str in, bool stuffed, bool normalize, str want, bool done, siz
 static void test_stuffing(void **state)
 {
     (void)state;
-    check(S("a\r\n.\r\nNOOP"), true, false, S("a\r\n"), true, 0, 4);
-    check(S(".\r\n"), true, false, S(""), true, 0, 0);
-    check(S("..\r\n.\r\n"), true, false, S(".\r\n"), true, 0, 0);
-    check(S("..a\r\n...\r\n.b\r\n.\r\n"), true, false, S(".a\r\n..\r\nb\r\n"), true, 0, 0);
-    check(S("a.\r\n.b.\r\nc\r\n"), true, false, S("a.\r\nb.\r\nc\r\n"), false, 0, 0);
-    check(S("\r\n\r\n.\r\n"), true, false, S("\r\n\r\n"), true, 0, 0);
+    check(S("a\r\n.\r\nNOOP"), true, false, (struct want){ "a\r\n", true, 0, 4 });
+    check(S(".\r\n"), true, false, (struct want){ "", true, 0, 0 });
+    check(S("..\r\n.\r\n"), true, false, (struct want){ ".\r\n", true, 0, 0 });
+    check(S("..a\r\n...\r\n.b\r\n.\r\n"), true, false, (struct want){ ".a\r\n..\r\nb\r\n", true, 0, 0 });
+    check(S("a.\r\n.b.\r\nc\r\n"), true, false, (struct want){ "a.\r\nb.\r\nc\r\n", false, 0, 0 });
+    check(S("\r\n\r\n.\r\n"), true, false, (struct want){ "\r\n\r\n", true, 0, 0 });
 }
 
 static void test_bdat_is_not_stuffed(void **state)
 {
     (void)state;
-    check(S(".\r\n..\r\n.\r\n"), false, false, S(".\r\n..\r\n.\r\n"), false, 0, 0);
+    check(S(".\r\n..\r\n.\r\n"), false, false, (struct want){ ".\r\n..\r\n.\r\n", false, 0, 0 });
 }
 
 static void test_bare_newlines_are_reported(void **state)
 {
     (void)state;
-    check(S("a\nb\r\n.\r\n"), true, false, S("ab\r\n"), true, 1, 0);
-    check(S("a\rb\r\n.\r\n"), true, false, S("ab\r\n"), true, 1, 0);
-    check(S("a\r\r\n.\r\n"), true, false, S("a\r\n"), true, 1, 0);
-    check(S("\n\n\r\r\r\n.\r\n"), true, false, S("\r\n"), true, 4, 0);
-    check(S("a\n.\r\nb\r\n.\r\n"), true, false, S("a.\r\nb\r\n"), true, 1, 0);
+    check(S("a\nb\r\n.\r\n"), true, false, (struct want){ "ab\r\n", true, 1, 0 });
+    check(S("a\rb\r\n.\r\n"), true, false, (struct want){ "ab\r\n", true, 1, 0 });
+    check(S("a\r\r\n.\r\n"), true, false, (struct want){ "a\r\n", true, 1, 0 });
+    check(S("\n\n\r\r\r\n.\r\n"), true, false, (struct want){ "\r\n", true, 4, 0 });
+    check(S("a\n.\r\nb\r\n.\r\n"), true, false, (struct want){ "a.\r\nb\r\n", true, 1, 0 });
 }
 
 static void test_bare_newlines_are_normalized(void **state)
 {
     (void)state;
-    check(S("a\nb\rc\r\n.\r\n"), true, true, S("a\r\nb\r\nc\r\n"), true, 0, 0);
-    check(S("a\n.\r\nb\r\n.\r\n"), true, true, S("a\r\n.\r\nb\r\n"), true, 0, 0);
-    check(S("a\r\n.\rb\r\n.\r\n"), true, true, S("a\r\n\r\nb\r\n"), true, 0, 0);
-    check(S("a\r.\r\n.\r\n"), true, true, S("a\r\n.\r\n"), true, 0, 0);
+    check(S("a\nb\rc\r\n.\r\n"), true, true, (struct want){ "a\r\nb\r\nc\r\n", true, 0, 0 });
+    check(S("a\n.\r\nb\r\n.\r\n"), true, true, (struct want){ "a\r\n.\r\nb\r\n", true, 0, 0 });
+    check(S("a\r\n.\rb\r\n.\r\n"), true, true, (struct want){ "a\r\n\r\nb\r\n", true, 0, 0 });
+    check(S("a\r.\r\n.\r\n"), true, true, (struct want){ "a\r\n.\r\n", true, 0, 0 });
 }
 
 static void test_only_crlf_dot_crlf_ends(void **state)
 {
     (void)state;
     static const str variants[] = {
-        S("\n.\n"),        S("\n.\r\n"),      S("\r\n.\n"),       S("\r.\r"),        S("\r.\r\n"),       S("\r\n.\r"),   S("\n.\r"),
-        S("\r\n.\r\r\n"), S("\r\n\0.\r\n"), S("\r\n.\0\r\n"), S("\r\n .\r\n"), S("\r\n. \r\n"), S("\r\n..\r\n"),
+        S("\n.\n"),      S("\n.\r\n"),    S("\r\n.\n"),     S("\r.\r"),       S("\r.\r\n"),
+        S("\r\n.\r"),    S("\n.\r"),      S("\r\n.\r\r\n"), S("\r\n\0.\r\n"), S("\r\n.\0\r\n"),
+        S("\r\n .\r\n"), S("\r\n. \r\n"), S("\r\n..\r\n"),
     };
     for (size_t v = 0; v < ARRAY_LEN(variants) * 2; ++v) {
         _cleanup_buf_ struct buf in = BUF(100);

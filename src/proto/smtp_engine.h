@@ -1,17 +1,17 @@
-/* The inside of the SMTP server engine, shared by smtp_server.c (lines, content, replies) and smtp_commands.c (what each command
- * does). Nobody else includes this. */
+/* The inside of the SMTP server engine, shared by smtp_server.c (lines, content, replies) and smtp_commands.c (what
+ * each command does). Nobody else includes this. */
 #pragma once
 #include "proto/smtp_content.h"
 #include "proto/smtp_reply.h"
 #include "proto/smtp_server.h"
 
-#define AUTH_LINE_MAX 12288u         /* RFC 4954 4.5: octets with CR LF */
-#define HELO_MAX 255u                /* RFC 5321 4.5.3.1.2 */
-#define OUTPUT_MAX (1u << 20)        /* answers to one input buffer of pipelined commands */
-#define OUTPUT_KEEP 256u             /* an empty output buffer larger than this is given back: idle sessions are many */
-#define DISCARD_LINE_MAX (1u << 20)  /* of a line that is too long */
+#define AUTH_LINE_MAX     12288u     /* RFC 4954 4.5: octets with CR LF */
+#define HELO_MAX          255u       /* RFC 5321 4.5.3.1.2 */
+#define OUTPUT_MAX        (1u << 20) /* answers to one input buffer of pipelined commands */
+#define OUTPUT_KEEP       256u       /* an empty output buffer larger than this is given back: idle sessions are many */
+#define DISCARD_LINE_MAX  (1u << 20) /* of a line that is too long */
 #define DISCARD_EXTRA_MAX (1u << 20) /* beyond size_max, of refused content */
-#define OVERSHOOT_MAX 1000u          /* recipients over the limit that are no errors yet: a list sent in one pipelined group */
+#define OVERSHOOT_MAX     1000u /* recipients over the limit that are no errors yet: a list in one pipelined group */
 
 enum smtp_mode { CONNECT, COMMAND, LONG_LINE, AUTH_LINE, DATA, BDAT, BDAT_SKIP, CLOSED, MODES };
 
@@ -58,7 +58,7 @@ struct smtp_server {
     bool tls, authenticated, trusted, early;
     bool spoke; /* a command was seen */
     bool helo, esmtp;
-    bool turned_away; /* the greeting was a refusal: QUIT is all that is left (RFC 5321 3.1) */
+    bool turned_away;   /* the greeting was a refusal: QUIT is all that is left (RFC 5321 3.1) */
     bool auth_long;     /* the line being thrown away belongs to AUTH */
     bool auth_exchange; /* ... and is a response, so the exchange ends with it */
 };
@@ -77,5 +77,6 @@ uint64_t smtp_discard_max(const struct smtp_server *s);
 /* base64 into the scratch buffer. */
 enum smtp_reply_id smtp_decode_response(struct smtp_server *s, str text);
 
-/* Obeys one command line (without its end). True: ev holds an event. `more_behind`: further input has arrived already. */
+/* Obeys one command line (without its end). True: ev holds an event. `more_behind`: further input has arrived already.
+ */
 bool smtp_command(struct smtp_server *s, str line, bool more_behind, struct smtp_event *ev);

@@ -1,5 +1,6 @@
-/* Random conversations against a model of RFC 5321 that fits on a page: both must give the same codes and accept the same number of
- * messages, with the bytes cut at random. SMTP_MODEL_RUNS in the environment sets how many conversations (default 100000). */
+/* Random conversations against a model of RFC 5321 that fits on a page: both must give the same codes and accept the
+ * same number of messages, with the bytes cut at random. SMTP_MODEL_RUNS in the environment sets how many conversations
+ * (default 100000). */
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -65,10 +66,14 @@ static void do_mail(struct model *m)
         const char *line;
         int code;
     } mails[] = {
-        { "MAIL FROM:<a@b.test>", 250 },       { "mail from:<> BODY=8BITMIME", 250 },
-        { "MAIL FROM:<a@b.test> SIZE=30", 250 }, { "MAIL FROM:<a@b.test> SIZE=31", 552 },
-        { "MAIL FROM:<a@b.test> FOO=1", 555 }, { "MAIL FROM:<a@@b.test>", 501 },
-        { "MAIL a@b.test", 501 },              { "MAIL FROM:<\xc3\xbc@b.test>", 550 },
+        { "MAIL FROM:<a@b.test>", 250 },
+        { "mail from:<> BODY=8BITMIME", 250 },
+        { "MAIL FROM:<a@b.test> SIZE=30", 250 },
+        { "MAIL FROM:<a@b.test> SIZE=31", 552 },
+        { "MAIL FROM:<a@b.test> FOO=1", 555 },
+        { "MAIL FROM:<a@@b.test>", 501 },
+        { "MAIL a@b.test", 501 },
+        { "MAIL FROM:<\xc3\xbc@b.test>", 550 },
     };
     size_t i = dice(3) ? dice(2) : dice(ARRAY_LEN(mails));
     send_line(m, mails[i].line);
@@ -86,9 +91,12 @@ static void do_rcpt(struct model *m)
         const char *line;
         int code;
     } rcpts[] = {
-        { "RCPT TO:<bob@posthouse.test>", 250 }, { "rcpt to: <alice@posthouse.test> ", 250 },
-        { "RCPT TO:<nobody@posthouse.test>", 550 }, { "RCPT TO:<a@elsewhere.test>", 554 },
-        { "RCPT TO:<>", 501 },                   { "RCPT TO:<bob@posthouse.test> NOTIFY=NEVER", 555 },
+        { "RCPT TO:<bob@posthouse.test>", 250 },
+        { "rcpt to: <alice@posthouse.test> ", 250 },
+        { "RCPT TO:<nobody@posthouse.test>", 550 },
+        { "RCPT TO:<a@elsewhere.test>", 554 },
+        { "RCPT TO:<>", 501 },
+        { "RCPT TO:<bob@posthouse.test> NOTIFY=NEVER", 555 },
     };
     size_t i = dice(3) ? dice(2) : dice(ARRAY_LEN(rcpts));
     int code = rcpts[i].code == 554 && m->authenticated ? 250 : rcpts[i].code;
@@ -109,8 +117,11 @@ static void do_data(struct model *m)
         const char *content;
         int code;
     } contents[] = {
-        { "Subject: a\r\n\r\nb\r\n.\r\n", 250 }, { ".\r\n", 250 }, { "..\r\nQUIT\r\n.\r\n", 250 },
-        { "a\nb\r\n.\r\n", 550 }, { "0123456789 0123456789 012345678\r\n.\r\n", 552 },
+        { "Subject: a\r\n\r\nb\r\n.\r\n", 250 },
+        { ".\r\n", 250 },
+        { "..\r\nQUIT\r\n.\r\n", 250 },
+        { "a\nb\r\n.\r\n", 550 },
+        { "0123456789 0123456789 012345678\r\n.\r\n", 552 },
     };
     send_line(m, "DATA");
     if (!m->helo || !m->mail || m->bdat) {
@@ -167,7 +178,7 @@ static void do_simple(struct model *m)
         const char *line;
         int code;
     } lines[] = {
-        { "NOOP", 250 }, { "VRFY bob", 252 }, { "EXPN list", 502 }, { "HELP", 214 }, { "WHAT", 500 },
+        { "NOOP", 250 }, { "VRFY bob", 252 }, { "EXPN list", 502 },  { "HELP", 214 }, { "WHAT", 500 },
         { "", 500 },     { "DATA now", 501 }, { "STARTTLS x", 501 }, { "VRFY", 501 }, { "NOOP \x01", 501 },
     };
     size_t i = dice(ARRAY_LEN(lines));
@@ -213,7 +224,7 @@ static void do_quit(struct model *m)
 static void compose(struct model *m)
 {
     static void (*const moves[])(struct model *) = {
-        do_helo, do_helo, do_bad_helo, do_mail,   do_mail, do_mail,     do_rcpt, do_rcpt, do_rcpt, do_rcpt,
+        do_helo, do_helo, do_bad_helo, do_mail, do_mail, do_mail, do_rcpt,   do_rcpt,     do_rcpt, do_rcpt,
         do_data, do_data, do_bdat,     do_bdat, do_bdat, do_rset, do_simple, do_starttls, do_auth, do_auth,
     };
     size_t n = 1 + dice(COMMANDS_MAX - 1);

@@ -3,8 +3,8 @@
 #include "proto/smtp_reply.h"
 #include "proto/smtp_server.h"
 
-/* Reads what stands behind the path of MAIL. SMTP_REPLY_NONE, or the reply that refuses. The value of AUTH= is decoded into
- * `scratch`, to which out->auth then points. */
+/* Reads what stands behind the path of MAIL. SMTP_REPLY_NONE, or the reply that refuses. The value of AUTH= is decoded
+ * into `scratch`, to which out->auth then points. */
 enum smtp_reply_id smtp_mail_params_parse(const struct smtp_server_config *config, str args, struct buf *scratch,
                                           struct smtp_mail_params *out);
 /* The same for RCPT, which knows no parameters yet. */

@@ -16,6 +16,7 @@ struct smtp_canned {
 };
 extern const struct smtp_canned smtp_canned[SMTP_REPLIES];
 
-/* Appends a reply: one line for each line of text, the enhanced code (may be empty) on each, lines cut to 512 octets with CR LF.
- * Control characters become '?', bytes above 127 too unless utf8 (RFC 6531 3.7.4.1). Empty text becomes a word that fits. */
+/* Appends a reply: one line for each line of text, the enhanced code (may be empty) on each, lines cut to 512 octets
+ * with CR LF. Control characters become '?', bytes above 127 too unless utf8 (RFC 6531 3.7.4.1). Empty text becomes a
+ * word that fits. */
 void smtp_reply_write(struct buf *out, int code, str enhanced, str text, bool utf8);

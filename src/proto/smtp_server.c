@@ -3,8 +3,8 @@
  * Invariants:
  * 1. A mail transaction is one object, `tx`; it ends in smtp_transaction_end() alone, which zeroes it whole.
  * 2. While `wait` is set nothing of the input is used; only smtp_server_reply and its like clear it.
- * 3. Every octet that a BDAT command announced is used up as content, accepted or not, or the session is closed: content is
- *    never read as commands (RFC 3030 2).
+ * 3. Every octet that a BDAT command announced is used up as content, accepted or not, or the session is closed:
+ * content is never read as commands (RFC 3030 2).
  * 4. What the engine throws away (long lines, refused content) is counted and has a ceiling. */
 #include "proto/smtp_engine.h"
 #include "base/codec.h"
@@ -302,9 +302,8 @@ static bool step_closed(struct smtp_server *s, str in, size_t *used, struct smtp
 }
 
 static bool (*const steps[MODES])(struct smtp_server *s, str in, size_t *used, struct smtp_event *ev) = {
-    [CONNECT] = step_connect,     [COMMAND] = step_command, [LONG_LINE] = step_long_line,
-    [AUTH_LINE] = step_auth_line, [DATA] = step_content,    [BDAT] = step_content,
-    [BDAT_SKIP] = step_bdat_skip, [CLOSED] = step_closed,
+    [CONNECT] = step_connect, [COMMAND] = step_command, [LONG_LINE] = step_long_line, [AUTH_LINE] = step_auth_line,
+    [DATA] = step_content,    [BDAT] = step_content,    [BDAT_SKIP] = step_bdat_skip, [CLOSED] = step_closed,
 };
 
 /* The waits during which an honest client sends nothing (RFC 2920 3.1). */

@@ -1,4 +1,5 @@
-/* Any bytes, fed whole and byte by byte, give the same events and the same replies. The first byte chooses the configuration. */
+/* Any bytes, fed whole and byte by byte, give the same events and the same replies. The first byte chooses the
+ * configuration. */
 #include "proto/smtp_test_driver.h"
 
 static void run(struct play *p, const struct smtp_server_config *config, str bytes, size_t step)

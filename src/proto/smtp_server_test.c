@@ -1,5 +1,5 @@
-/* The SMTP engine through its header. What a peer sees line by line is in tests/transcripts/smtp; here stand the events an owner
- * sees, the limits, and what holds memory. */
+/* The SMTP engine through its header. What a peer sees line by line is in tests/transcripts/smtp; here stand the events
+ * an owner sees, the limits, and what holds memory. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -121,15 +121,18 @@ static void test_mail_parameters(void **state)
     struct smtp_server_config config = play_config;
     struct play p;
     config.auth = true;
-    both(&p, &config, S("EHLO c\r\nmail from: <\"a b\"@[127.0.0.1]>  SIZE=77 body=8bitmime SMTPUTF8 AUTH=e+3Da+2B \r\n"));
+    both(&p, &config,
+         S("EHLO c\r\nmail from: <\"a b\"@[127.0.0.1]>  SIZE=77 body=8bitmime SMTPUTF8 AUTH=e+3Da+2B \r\n"));
     assert_true(logged(&p, "MAIL <\"a b\"|[127.0.0.1]> size=77 8bit utf8 auth=e=a+\n"));
     play_done(&p);
     both(&p, &config, S("EHLO c\r\nMAIL FROM:<> AUTH=<>\r\nRCPT TO:<postmaster>\r\n"));
     assert_true(logged(&p, "MAIL <|> auth=<>\nRCPT <postmaster|>\n"));
     play_done(&p);
-    both(&p, &config, S("EHLO c\r\nMAIL FROM:<a@b.test> AUTH=a+zz\r\nMAIL FROM:<a@b.test> AUTH=+4\r\nMAIL FROM:<a@b.test> AUTH=\r\n"
-                        "MAIL FROM:<a@b.test> SIZE=1 SIZE=1\r\nMAIL FROM:<a@b.test> SIZE=\r\nMAIL FROM:<a@b.test> BODY=BINARYMIME\r\n"
-                        "MAIL FROM:<a@b.test> SIZE=99999999999999999999\r\nMAIL FROM:<a@b.test>SIZE=1\r\n"));
+    both(
+        &p, &config,
+        S("EHLO c\r\nMAIL FROM:<a@b.test> AUTH=a+zz\r\nMAIL FROM:<a@b.test> AUTH=+4\r\nMAIL FROM:<a@b.test> AUTH=\r\n"
+          "MAIL FROM:<a@b.test> SIZE=1 SIZE=1\r\nMAIL FROM:<a@b.test> SIZE=\r\nMAIL FROM:<a@b.test> BODY=BINARYMIME\r\n"
+          "MAIL FROM:<a@b.test> SIZE=99999999999999999999\r\nMAIL FROM:<a@b.test>SIZE=1\r\n"));
     assert_int_equal(p.mails, 0);
     assert_true(says(&p, "HELP\r\n501 5.5.4 B"));
     assert_true(says(&p, "\r\n552 5.3.4 Message is larger than the SIZE announced here\r\n501 5.5.4 Syntax: MAIL"));
@@ -140,11 +143,13 @@ static void test_utf8_addresses(void **state)
 {
     (void)state;
     struct play p;
-    both(&p, &play_config, S("EHLO c\r\nMAIL FROM:<j\xc3\xbc@b.test>\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<j\xc3\xbc@posthouse.test>\r\n"));
+    both(&p, &play_config,
+         S("EHLO c\r\nMAIL FROM:<j\xc3\xbc@b.test>\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<j\xc3\xbc@posthouse.test>\r\n"));
     assert_true(says(&p, "550 5.6.7 "));
     assert_true(says(&p, "553 5.6.7 "));
     play_done(&p);
-    both(&p, &play_config, S("EHLO c\r\nMAIL FROM:<j\xc3\xbc@b.test> SMTPUTF8\r\nRCPT TO:<j\xc3\xbc@posthouse.test>\r\n"));
+    both(&p, &play_config,
+         S("EHLO c\r\nMAIL FROM:<j\xc3\xbc@b.test> SMTPUTF8\r\nRCPT TO:<j\xc3\xbc@posthouse.test>\r\n"));
     assert_true(logged(&p, "MAIL <j\xc3\xbc|b.test> utf8\nRCPT <j\xc3\xbc|posthouse.test>\n"));
     play_done(&p);
     struct smtp_server_config config = play_config;
@@ -161,7 +166,8 @@ static void test_domainless_addresses(void **state)
     (void)state;
     struct smtp_server_config config = play_config;
     struct play p;
-    both(&p, &config, S("EHLO c\r\nMAIL FROM:<bob>\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<bob>\r\nRCPT TO:<PostMaster>\r\n"));
+    both(&p, &config,
+         S("EHLO c\r\nMAIL FROM:<bob>\r\nMAIL FROM:<a@b.test>\r\nRCPT TO:<bob>\r\nRCPT TO:<PostMaster>\r\n"));
     expect(&p.log, "CONNECT\nHELO c esmtp\nMAIL <a|b.test>\nRCPT <PostMaster|>\n");
     play_done(&p);
     config.msa = true;
@@ -330,8 +336,10 @@ static void test_long_lines(void **state)
     struct smtp_server_config config = play_config;
     struct play p;
     config.limits.line_max = 20;
-    both(&p, &config, S("NOOP 4567890123456\r\nNOOP 45678901234567\r\nNOOP 456789012345678\r\nNOOP 45678901234567890\r\nQUIT\r\n"));
-    assert_true(says(&p, "Posthouse\r\n250 2.0.0 Ok\r\n500 5.5.2 Line too long\r\n500 5.5.2 Line too long\r\n500 5.5.2 Line too long\r\n221"));
+    both(&p, &config,
+         S("NOOP 4567890123456\r\nNOOP 45678901234567\r\nNOOP 456789012345678\r\nNOOP 45678901234567890\r\nQUIT\r\n"));
+    assert_true(says(&p, "Posthouse\r\n250 2.0.0 Ok\r\n500 5.5.2 Line too long\r\n500 5.5.2 Line too long\r\n500 5.5.2 "
+                         "Line too long\r\n221"));
     play_done(&p);
     play_init(&p, &config);
     play_feed(&p, STR_NONE);
@@ -352,7 +360,8 @@ static void test_errors_max(void **state)
     config.limits.errors_max = 3;
     both(&p, &config, S("FOO\r\nNOOP\r\nFOO\r\nFOO\r\nNOOP\r\n"));
     assert_true(p.closed);
-    assert_true(str_ends(buf_str(&p.out), S("Command not recognized\r\n421 4.7.0 mx.posthouse.test Too many errors\r\n")));
+    assert_true(
+        str_ends(buf_str(&p.out), S("Command not recognized\r\n421 4.7.0 mx.posthouse.test Too many errors\r\n")));
     play_done(&p);
     play_init(&p, &config);
     smtp_server_set_trusted(p.s);
@@ -383,7 +392,9 @@ static void test_recipients_max(void **state)
     struct play p;
     config.limits.recipients_max = 1;
     config.limits.errors_max = 2;
-    both(&p, &config, S(BEGIN "RCPT TO:<alice@posthouse.test>\r\nRCPT TO:<alice@posthouse.test>\r\nRCPT TO:<alice@posthouse.test>\r\nDATA\r\n.\r\n"));
+    both(&p, &config,
+         S(BEGIN "RCPT TO:<alice@posthouse.test>\r\nRCPT TO:<alice@posthouse.test>\r\nRCPT "
+                 "TO:<alice@posthouse.test>\r\nDATA\r\n.\r\n"));
     assert_true(says(&p, "452 4.5.3 "));
     assert_int_equal(p.messages, 1);
     play_done(&p);
@@ -398,13 +409,13 @@ static void test_early(void **state)
         bool early;
     } cases[] = {
         { { "", "EHLO c\r\n", "MAIL FROM:<a@b.test>\r\nRCPT TO:<bob@posthouse.test>\r\n" }, false },
-        { { "EHLO c\r\n", "MAIL FROM:<a@b.test>\r\n" }, true },                    /* before the greeting */
-        { { "", "EHLO c\r\nMAIL FROM:<a@b.test>\r\n" }, true },                    /* behind EHLO */
-        { { "", "HELO c\r\n", "RSET\r\nMAIL FROM:<a@b.test>\r\n" }, true },        /* no EHLO: no pipelining */
+        { { "EHLO c\r\n", "MAIL FROM:<a@b.test>\r\n" }, true },             /* before the greeting */
+        { { "", "EHLO c\r\nMAIL FROM:<a@b.test>\r\n" }, true },             /* behind EHLO */
+        { { "", "HELO c\r\n", "RSET\r\nMAIL FROM:<a@b.test>\r\n" }, true }, /* no EHLO: no pipelining */
         { { "", "EHLO c\r\n", "RSET\r\nMAIL FROM:<a@b.test>\r\n" }, false },
         { { "", "EHLO c\r\n", "NOOP\r\nMAIL FROM:<a@b.test>\r\n" }, true },
         { { "", "EHLO c\r\n", "VRFY a\r\nMAIL FROM:<a@b.test>\r\n" }, true },
-        { { "", "EHLO c\r\n", "MAIL FROM:<a@b.test>\n" }, true },                  /* bare LF */
+        { { "", "EHLO c\r\n", "MAIL FROM:<a@b.test>\n" }, true }, /* bare LF */
         { { "", "EHLO c\r\n", BEGIN + 8, "DATA\r\na\r\n.\r\n", "MAIL FROM:<a@b.test>\r\n" }, true },
         { { "", "EHLO c\r\n", BEGIN + 8, "DATA\r\n", "a\r\n.\r\nMAIL FROM:<a@b.test>\r\n" }, false },
     };
@@ -466,9 +477,10 @@ static void test_turned_away(void **state)
     pull_kind(s, &in, SMTP_CONNECT);
     smtp_server_reply(s, 554, S("5.7.1"), S("mx.posthouse.test no"));
     pull_kind(s, &in, SMTP_CLOSE);
-    assert_true(output_is(s, "554 5.7.1 mx.posthouse.test no\r\n503 5.5.1 No service for you here; send QUIT\r\n"
-                             "503 5.5.1 No service for you here; send QUIT\r\n503 5.5.1 No service for you here; send QUIT\r\n"
-                             "221 2.0.0 Bye\r\n"));
+    assert_true(
+        output_is(s, "554 5.7.1 mx.posthouse.test no\r\n503 5.5.1 No service for you here; send QUIT\r\n"
+                     "503 5.5.1 No service for you here; send QUIT\r\n503 5.5.1 No service for you here; send QUIT\r\n"
+                     "221 2.0.0 Bye\r\n"));
     smtp_server_free(s);
     s = smtp_server_new(&play_config);
     pull_kind(s, &in, SMTP_CONNECT);
@@ -531,10 +543,11 @@ static void test_auth(void **state)
     play_feed(&p, S("YWxpY2VAcG9zdGhvdXNlLnRlc3Q=\r\n"));
     play_feed(&p, S("d3Jvbmc=\r\n"));
     play_feed(&p, S("AUTH PLAIN =\r\nAUTH CRAM-MD5\r\nAUTH PLAIN !\r\nAUTH\r\nAUTH PLAIN a b\r\n"));
-    expect(&p.out, "334 VXNlcm5hbWU6\r\n334 UGFzc3dvcmQ6\r\n535 5.7.8 Authentication credentials invalid\r\n"
-                   "535 5.7.8 Authentication credentials invalid\r\n504 5.5.4 Authentication mechanism not supported\r\n"
-                   "501 5.5.2 Cannot decode the response: not base64\r\n501 5.5.4 Syntax: AUTH mechanism [initial-response]\r\n"
-                   "501 5.5.4 Syntax: AUTH mechanism [initial-response]\r\n");
+    expect(&p.out,
+           "334 VXNlcm5hbWU6\r\n334 UGFzc3dvcmQ6\r\n535 5.7.8 Authentication credentials invalid\r\n"
+           "535 5.7.8 Authentication credentials invalid\r\n504 5.5.4 Authentication mechanism not supported\r\n"
+           "501 5.5.2 Cannot decode the response: not base64\r\n501 5.5.4 Syntax: AUTH mechanism [initial-response]\r\n"
+           "501 5.5.4 Syntax: AUTH mechanism [initial-response]\r\n");
     assert_true(logged(&p, "AUTH PLAIN data=\n"));
     play_done(&p);
 }
@@ -574,9 +587,10 @@ static void test_auth_broken_off(void **state)
     play_feed(&p, S("AUTH PLAIN "));
     feed_many(&p, 'A', 20000);
     play_feed(&p, S("\r\nNOOP\r\n"));
-    expect(&p.out, "334 \r\n501 5.7.0 Authentication cancelled\r\n334 \r\n501 5.5.2 Cannot decode the response: not base64\r\n"
-                   "250 2.0.0 Ok\r\n334 \r\n500 5.5.6 Authentication exchange line is too long\r\n250 2.0.0 Ok\r\n"
-                   "500 5.5.6 Authentication exchange line is too long\r\n250 2.0.0 Ok\r\n");
+    expect(&p.out,
+           "334 \r\n501 5.7.0 Authentication cancelled\r\n334 \r\n501 5.5.2 Cannot decode the response: not base64\r\n"
+           "250 2.0.0 Ok\r\n334 \r\n500 5.5.6 Authentication exchange line is too long\r\n250 2.0.0 Ok\r\n"
+           "500 5.5.6 Authentication exchange line is too long\r\n250 2.0.0 Ok\r\n");
     expect(&p.log, "AUTH PLAIN\nRESPONSE cancelled\nAUTH PLAIN\nRESPONSE cancelled\nAUTH PLAIN\nRESPONSE cancelled\n");
     play_done(&p);
 }

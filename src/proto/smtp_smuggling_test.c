@@ -1,5 +1,5 @@
-/* SMTP smuggling (CVE-2023-51764 to 51766): whatever stands where an end of data might be taken for one, in one piece or cut anywhere,
- * with DATA or BDAT, refused or normalized: what was sent as one message is never seen as two. */
+/* SMTP smuggling (CVE-2023-51764 to 51766): whatever stands where an end of data might be taken for one, in one piece
+ * or cut anywhere, with DATA or BDAT, refused or normalized: what was sent as one message is never seen as two. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -10,9 +10,10 @@
 #define SMUGGLED "MAIL FROM:<evil@b.test>\r\nRCPT TO:<alice@posthouse.test>\r\nDATA\r\nsmuggled\r\n"
 
 static const str variants[] = {
-    S("\n.\n"),        S("\n.\r\n"),   S("\r\n.\n"),   S("\r.\r"),      S("\r.\r\n"),     S("\r\n.\r"),   S("\n.\r"),     S("\r\n.\r\r\n"),
-    S("\r\n\0.\r\n"),  S("\r\n.\0\r\n"), S("\r\n .\r\n"), S("\r\n. \r\n"), S("\r\n..\r\n"), S("\r\r\n.\n"), S("\n\r.\r\n"), S("\n\n.\r\n"),
-    S("\r\n.\r.\r\n"), S("\r\n\r.\r\n"), S("\r\n\x85.\r\n"), S("\r\n.\x85\r\n"),
+    S("\n.\n"),      S("\n.\r\n"),      S("\r\n.\n"),     S("\r.\r"),         S("\r.\r\n"),
+    S("\r\n.\r"),    S("\n.\r"),        S("\r\n.\r\r\n"), S("\r\n\0.\r\n"),   S("\r\n.\0\r\n"),
+    S("\r\n .\r\n"), S("\r\n. \r\n"),   S("\r\n..\r\n"),  S("\r\r\n.\n"),     S("\n\r.\r\n"),
+    S("\n\n.\r\n"),  S("\r\n.\r.\r\n"), S("\r\n\r.\r\n"), S("\r\n\x85.\r\n"), S("\r\n.\x85\r\n"),
 };
 
 static void compose(struct buf *in, str variant, bool bdat)

@@ -1,5 +1,6 @@
-/* An owner of the SMTP engine for tests: feeds bytes, answers every event by a fixed policy, and writes down what happened, so that two
- * ways to feed the same bytes can be compared. The policy is that of tests/transcripts/README.md. Included by tests only. */
+/* An owner of the SMTP engine for tests: feeds bytes, answers every event by a fixed policy, and writes down what
+ * happened, so that two ways to feed the same bytes can be compared. The policy is that of tests/transcripts/README.md.
+ * Included by tests only. */
 #pragma once
 #include "proto/smtp_server.h"
 #include <stdio.h>
@@ -14,7 +15,7 @@ struct play {
     bool odd;           /* refuse things whose bytes say so: for fuzzing */
     bool tls_at_once;   /* STARTTLS needs no play_tls() and drops nothing: for fuzzing */
     bool authenticated, closed, early;
-    bool login;         /* the exchange is AUTH LOGIN */
+    bool login;                /* the exchange is AUTH LOGIN */
     enum smtp_event_kind last; /* what next() returned last */
     size_t messages, pieces, resets, mails;
 };
@@ -75,7 +76,8 @@ static inline void play_rcpt(struct play *p, const struct smtp_event *ev)
 static inline void play_auth_verdict(struct play *p, str user, str password)
 {
     str local = str_cut(&user, '@');
-    p->authenticated = str_eq(user, S("posthouse.test")) && str_starts(password, S("secret-")) && str_eq(str_from(password, 7), local);
+    p->authenticated =
+        str_eq(user, S("posthouse.test")) && str_starts(password, S("secret-")) && str_eq(str_from(password, 7), local);
     smtp_server_auth_done(p->s, p->authenticated, 535, S("5.7.8"), S("Authentication credentials invalid"));
 }
 
@@ -124,8 +126,8 @@ static inline bool play_refuses(struct play *p, const struct smtp_event *ev)
 
 static inline void play_log(struct play *p, const struct smtp_event *ev)
 {
-    static const char *const names[] = { "", "", "CONNECT", "HELO", "MAIL", "RCPT", "DATA", "", "END", "RESET", "STARTTLS",
-                                         "AUTH", "RESPONSE", "CLOSE" };
+    static const char *const names[] = { "", "",    "CONNECT", "HELO",     "MAIL", "RCPT",     "DATA",
+                                         "", "END", "RESET",   "STARTTLS", "AUTH", "RESPONSE", "CLOSE" };
     if (p->content.n > 0) {
         buf_addf(&p->log, "CONTENT %zu:", p->content.n);
         buf_add(&p->log, buf_str(&p->content));

@@ -20,14 +20,14 @@ struct script {
     str auth;
     bool started;
     struct play p;
-    struct buf pending;       /* client lines not yet sent */
-    struct buf has, has_not;  /* patterns of S+ and S-, a line each */
+    struct buf pending;      /* client lines not yet sent */
+    struct buf has, has_not; /* patterns of S+ and S-, a line each */
 };
 
-#define FAIL(s, ...)                                                                                                       \
-    do {                                                                                                                   \
-        print_error("%s line %zu (%s): ", (s)->name, (s)->line, (s)->bytewise ? "byte by byte" : "whole");                 \
-        fail_msg(__VA_ARGS__);                                                                                             \
+#define FAIL(s, ...)                                                                                                   \
+    do {                                                                                                               \
+        print_error("%s line %zu (%s): ", (s)->name, (s)->line, (s)->bytewise ? "byte by byte" : "whole");             \
+        fail_msg(__VA_ARGS__);                                                                                         \
     } while (0)
 
 /* `*` is any run of characters, `\*` a star. */
@@ -232,10 +232,14 @@ static void set_limit(struct script *s, str name, str value)
         uint32_t *u32;
         bool *flag;
     } settings[] = {
-        { S("recipients_max"), &l->recipients_max, NULL }, { S("errors_max"), &l->errors_max, NULL },
-        { S("commands_max"), &l->commands_max, NULL },     { S("line_max"), &l->line_max, NULL },
-        { S("smtputf8"), NULL, &s->config.smtputf8 },      { S("chunking"), NULL, &s->config.chunking },
-        { S("starttls"), NULL, &s->config.starttls },      { S("auth"), NULL, &s->config.auth },
+        { S("recipients_max"), &l->recipients_max, NULL },
+        { S("errors_max"), &l->errors_max, NULL },
+        { S("commands_max"), &l->commands_max, NULL },
+        { S("line_max"), &l->line_max, NULL },
+        { S("smtputf8"), NULL, &s->config.smtputf8 },
+        { S("chunking"), NULL, &s->config.chunking },
+        { S("starttls"), NULL, &s->config.starttls },
+        { S("auth"), NULL, &s->config.auth },
         { S("normalize"), NULL, &s->config.normalize_newlines },
     };
     assert_int_equal(str_u64(value, UINT32_MAX, &v), 0);

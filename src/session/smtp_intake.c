@@ -161,6 +161,8 @@ static void add_to_header(struct smtp_session *s, str piece)
 void smtp_intake_add(struct smtp_session *s, str piece)
 {
     struct smtp_intake *c = &s->tx.content;
+    if (!c->size && piece.n && ascii_blank(piece.p[0])) /* it would become part of our Received line */
+        c->refusal = REFUSE(550, "5.6.0", "The header begins with a continuation line");
     c->size += piece.n;
     if (c->refusal.code)
         return;

@@ -146,6 +146,8 @@ static int replay_segment(struct journal *j, uint64_t number, struct replay *p)
         return -errno;
     struct segment_reader r;
     int k = segment_reader_open(fd, &r);
+    if (k == -ENODATA)
+        return 0;
     if (k == -EBADMSG) {
         note(p, number, "the header is damaged, nothing of it can be read");
         return 0;
@@ -179,7 +181,7 @@ static int first_lsn(struct journal *j, uint64_t number, uint64_t *out)
         k = segment_reader_next(&r, true, &h, &damage);
     if (k == 1)
         *out = h.sequence;
-    return k == -EBADMSG ? 0 : MIN(k, 0);
+    return k == -EBADMSG || k == -ENODATA ? 0 : MIN(k, 0);
 }
 
 static int list_again(struct journal *j)
@@ -227,9 +229,12 @@ static int drop_empty(struct journal *j)
         struct segment_reader r;
         struct record_header h;
         bool damage;
-        if (fd < 0 || segment_reader_open(fd, &r) < 0)
+        if (fd < 0)
             continue;
-        if (segment_reader_next(&r, false, &h, &damage) == 0 && segment_reader_tail(&r) == SEGMENT_TAIL_CLEAN)
+        int k = segment_reader_open(fd, &r);
+        if (k == 0)
+            k = segment_reader_next(&r, false, &h, &damage) == 0 && segment_reader_tail(&r) == SEGMENT_TAIL_CLEAN ? -ENODATA : 1;
+        if (k == -ENODATA)
             unlinkat(j->config.dir_fd, name, 0);
     }
     return 0;

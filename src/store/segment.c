@@ -140,6 +140,21 @@ int segment_pwrite(int fd, str s, uint64_t at)
     return 0;
 }
 
+/* 1 if all bytes from `at` to the end are zero. */
+static int zeros_from(const struct segment_reader *r, uint64_t at)
+{
+    char chunk[CHUNK];
+    while (at < r->size) {
+        ssize_t got = segment_pread(r->fd, chunk, MIN(r->size - at, (uint64_t)sizeof(chunk)), at);
+        if (got <= 0)
+            return got < 0 ? (int)got : 1;
+        if (!all_zero(str_of(chunk, (size_t)got)))
+            return 0;
+        at += (uint64_t)got;
+    }
+    return 1;
+}
+
 int segment_reader_open(int fd, struct segment_reader *out)
 {
     struct stat st;
@@ -151,6 +166,8 @@ int segment_reader_open(int fd, struct segment_reader *out)
         return (int)n;
     struct segment_reader r = { .fd = fd, .at = SEGMENT_HEADER_SIZE, .size = (uint64_t)st.st_size };
     int k = segment_header_decode(str_of(head, (size_t)n), &r.header);
+    if (k == -EBADMSG && (n < SEGMENT_HEADER_SIZE || zeros_from(&r, 0) == 1))
+        return -ENODATA; /* a header is durable before its segment is used */
     if (k < 0)
         return k;
     *out = r;
@@ -247,21 +264,6 @@ int segment_reader_next(struct segment_reader *r, bool check_crc, struct record_
     *out_damage = h.offset != r->at;
     r->at = record_end(&h);
     *out = h;
-    return 1;
-}
-
-/* 1 if all bytes from `at` to the end are zero. */
-static int zeros_from(const struct segment_reader *r, uint64_t at)
-{
-    char chunk[CHUNK];
-    while (at < r->size) {
-        ssize_t got = segment_pread(r->fd, chunk, MIN(r->size - at, (uint64_t)sizeof(chunk)), at);
-        if (got <= 0)
-            return got < 0 ? (int)got : 1;
-        if (!all_zero(str_of(chunk, (size_t)got)))
-            return 0;
-        at += (uint64_t)got;
-    }
     return 1;
 }
 

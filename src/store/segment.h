@@ -37,6 +37,7 @@ struct log_position { uint64_t segment, offset; };
 
 /* Walks the records of an open segment file from `from`. */
 struct segment_reader { int fd; struct segment_header header; uint64_t at, size; uint64_t damaged; /* bytes walked round */ };
+/* 0, -ENODATA (its making was interrupted: nothing but zeros), -EBADMSG (damaged header), -EPROTO (newer version), I/O errors. */
 int segment_reader_open(int fd, struct segment_reader *out);
 /* 1 with the next whole record (checks MAC; CRCs only if check_crc), 0 at the end (zeros or an unfinished tail), negative I/O error.
  * Damage is skipped to the next valid header and counted in `damaged`; *out_damage tells if some was skipped before this record. */

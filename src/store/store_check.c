@@ -86,6 +86,8 @@ static int check_segment(struct check *c, str log, int dir_fd, uint64_t number)
         return errno == ENOENT ? 0 : -errno;
     struct segment_reader r;
     int k = segment_reader_open(fd, &r);
+    if (k == -ENODATA)
+        return 0;
     if (k == -EBADMSG || k == -EPROTO) {
         say(c, true, "log %.*s segment %llu: the header is %s", STR_ARG(log), (unsigned long long)number,
             k == -EPROTO ? "of a newer version" : "damaged");

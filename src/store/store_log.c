@@ -311,11 +311,16 @@ static int stage_reader(struct store *s, str log, struct segment_reader *r, bool
     }
 }
 
+static int remove_segment(const struct store_log *l, uint64_t number)
+{
+    char name[32];
+    segment_name(number, name);
+    return unlinkat(l->dir_fd, name, 0) < 0 && errno != ENOENT ? -errno : 0;
+}
+
 /* What to do with the end of a segment that nobody writes any more. Unfinished writes are cut; damage is kept for `store check`. */
 static int finish_segment(struct store *s, struct store_log *l, struct segment_reader *r, bool has_records)
 {
-    char name[32];
-    segment_name(r->header.number, name);
     int tail = segment_reader_tail(r);
     if (tail < 0)
         return tail;
@@ -327,7 +332,7 @@ static int finish_segment(struct store *s, struct store_log *l, struct segment_r
         if (k < 0)
             return k;
     } else if (!has_records) {
-        return unlinkat(l->dir_fd, name, 0) < 0 && errno != ENOENT ? -errno : 0;
+        return remove_segment(l, r->header.number);
     } else if (r->at < r->size && (ftruncate(r->fd, (off_t)r->at) < 0 || fsync(r->fd) < 0)) {
         return -errno;
     }
@@ -350,6 +355,8 @@ static int attach_segment(struct store *s, struct store_log *l, uint64_t number)
         return -errno;
     struct segment_reader r;
     k = segment_reader_open(fd, &r);
+    if (k == -ENODATA)
+        return remove_segment(l, number);
     if (k == -EBADMSG) {
         store_note(s, "log %s segment %llu: the header is damaged, nothing of it can be read", l->name, (unsigned long long)number);
         return 0;

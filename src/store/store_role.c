@@ -7,7 +7,7 @@
 #include "io/role.h"
 #include "store/store.h"
 
-enum { SESSIONS_MAX = 200000, MARKS_MAX = 4096, EXPUNGE_WAIT_MAX = 65536 };
+enum { SESSIONS_MAX = 200000, MARKS_MAX = 4096, GATHER_MS = 3 };
 
 struct bound { /* a session of access that has logged in */
     char *session, *account;
@@ -21,6 +21,8 @@ struct store_role {
     struct store *store;
     struct loop_io sync_io;
     struct loop_turn turn;
+    struct loop_timer gather;
+    bool due;             /* the store's turn is not to wait any longer */
     struct map sessions;  /* session text -> struct bound */
     struct map leases;    /* account -> struct bound that holds its maildrop */
     struct { uint64_t lsn, bytes; } marks[MARKS_MAX]; size_t mark_first, n_marks;
@@ -128,9 +130,7 @@ static void answer_expunges(struct store_role *sr)
 
 static void turn(struct store_role *sr)
 {
-    int r = sr->store ? store_turn(sr->store) : 0;
-    if (!sr->store)
-        return;
+    int r = store_turn(sr->store);
     if (r < 0) {
         events_say(&sr->role->events, EVENT_ERROR, "store_failed", S("the journal or index could not be written: the role restarts and replays"));
         loop_stop(sr->role->loop);
@@ -140,13 +140,28 @@ static void turn(struct store_role *sr)
     answer_expunges(sr);
 }
 
-static void turn_end(struct loop_turn *t) { turn(CONTAINER_OF(t, struct store_role, turn)); }
+/* Placing waits for nobody but the reader of a mailbox, so the first message of a quiet moment gives others GATHER_MS to share its
+ * journal sync; under load the next sync starts when the last has returned. */
+static void turn_end(struct loop_turn *t)
+{
+    struct store_role *sr = CONTAINER_OF(t, struct store_role, turn);
+    if (!sr->store)
+        return;
+    if (!sr->due && !sr->gather.slot && !store_idle(sr->store))
+        sr->due = loop_after(sr->role->loop, &sr->gather, GATHER_MS) < 0;
+    if (!sr->due)
+        return;
+    sr->due = false;
+    loop_cancel(sr->role->loop, &sr->gather);
+    turn(sr);
+}
 
-/* Only wakes the loop: the turn's end looks at what became durable (and reads the eventfd). */
+static void gathered(struct loop_timer *t) { CONTAINER_OF(t, struct store_role, gather)->due = true; }
+
 static void sync_ready(struct loop_io *io, uint32_t events)
 {
-    (void)io;
     (void)events;
+    CONTAINER_OF(io, struct store_role, sync_io)->due = true;
 }
 
 static int unpack_positions(struct store_role *sr, struct unpack *in, str log)
@@ -196,6 +211,7 @@ static int log_attach(struct store_role *sr, struct ipc_frame *f)
     if (r == 0)
         r = unpack_positions(sr, &f->in, log);
     add_mark(sr, bytes);
+    sr->due = true;
     return log_trouble(sr, r);
 }
 
@@ -279,6 +295,7 @@ static int wait_expunge(struct store_role *sr, uint64_t request, uint64_t ticket
     *w = (struct expunge_wait){ .ticket = ticket, .request = request };
     *sr->expunges_end = w;
     sr->expunges_end = &w->next;
+    sr->due = true;
     return 0;
 }
 
@@ -374,6 +391,7 @@ static int start(struct role *r)
     sr->expunges_end = &sr->expunges;
     sr->sync_io = (struct loop_io){ .fd = store_fd(sr->store), .ready = sync_ready };
     sr->turn.end = turn_end;
+    sr->gather.fire = gathered;
     loop_at_turn_end(r->loop, &sr->turn);
     return loop_watch(r->loop, &sr->sync_io, EPOLLIN);
 }

@@ -1,0 +1,101 @@
+/* Parameters of MAIL and RCPT, and xtext. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+#include <errno.h>
+#include "proto/smtp_params.h"
+
+static const struct smtp_server_config config = { .smtputf8 = true, .auth = true, .limits = { .size_max = 1000 } };
+
+static void test_xtext(void **state)
+{
+    (void)state;
+    static const struct {
+        str in, out;
+        int result;
+    } cases[] = {
+        { S("abc"), S("abc"), 0 },       { S("e+3Dmc2@example.com"), S("e=mc2@example.com"), 0 },
+        { S("+2B+2b"), S("++"), 0 },     { S(""), S(""), 0 },
+        { S("a=b"), S(""), -EBADMSG },   { S("a b"), S(""), -EBADMSG },
+        { S("a+4"), S(""), -EBADMSG },   { S("a+"), S(""), -EBADMSG },
+        { S("a+4x"), S(""), -EBADMSG },  { S("\xc3\xbc"), S(""), -EBADMSG },
+        { S("a\x7f"), S(""), -EBADMSG }, { S("+00"), S("\0"), 0 },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); ++i) {
+        _cleanup_buf_ struct buf out = BUF(100);
+        assert_int_equal(smtp_xtext_decode(&out, cases[i].in), cases[i].result);
+        assert_true(str_eq(buf_str(&out), cases[i].out));
+    }
+    _cleanup_buf_ struct buf small = BUF(2);
+    assert_int_equal(smtp_xtext_decode(&small, S("abc")), -ENOBUFS);
+}
+
+static void test_replies(void **state)
+{
+    (void)state;
+    static const struct {
+        str args;
+        enum smtp_reply_id reply;
+    } cases[] = {
+        { S(""), SMTP_REPLY_NONE },
+        { S("  "), SMTP_REPLY_NONE },
+        { S(" SIZE=1000"), SMTP_REPLY_NONE },
+        { S(" size=0 body=7bit"), SMTP_REPLY_NONE },
+        { S(" SIZE=1001"), SMTP_REPLY_TOO_LARGE },
+        { S(" SIZE=99999999999999999999"), SMTP_REPLY_TOO_LARGE },
+        { S(" SIZE=999999999999999999999"), SMTP_REPLY_BAD_PARAMETER },
+        { S(" SIZE=-1"), SMTP_REPLY_BAD_PARAMETER },
+        { S(" SIZE=1 SIZE=1"), SMTP_REPLY_BAD_PARAMETER },
+        { S(" BODY"), SMTP_REPLY_BAD_PARAMETER },
+        { S(" BODY=BINARYMIME"), SMTP_REPLY_BAD_PARAMETER },
+        { S(" SMTPUTF8="), SMTP_REPLY_BAD_PARAMETER },
+        { S(" AUTH"), SMTP_REPLY_BAD_PARAMETER },
+        { S(" AUTH=a=b"), SMTP_REPLY_BAD_PARAMETER },
+        { S(" RET=FULL"), SMTP_REPLY_UNKNOWN_PARAMETER },
+        { S(" ="), SMTP_REPLY_UNKNOWN_PARAMETER },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); ++i) {
+        _cleanup_buf_ struct buf scratch = BUF(100);
+        struct smtp_mail_params params;
+        if (smtp_mail_params_parse(&config, cases[i].args, &scratch, &params) != cases[i].reply)
+            fail_msg("'%.*s'", STR_ARG(cases[i].args));
+    }
+    assert_int_equal(smtp_rcpt_params_parse(S(" ")), SMTP_REPLY_NONE);
+    assert_int_equal(smtp_rcpt_params_parse(S(" NOTIFY=NEVER")), SMTP_REPLY_UNKNOWN_PARAMETER);
+}
+
+static void test_values(void **state)
+{
+    (void)state;
+    _cleanup_buf_ struct buf scratch = BUF(100);
+    struct smtp_mail_params params;
+    str args = S(" SIZE=42 BODY=8BITMIME SMTPUTF8 AUTH=a+2Bb");
+    assert_int_equal(smtp_mail_params_parse(&config, args, &scratch, &params), SMTP_REPLY_NONE);
+    assert_int_equal(params.size, 42);
+    assert_true(params.body_8bit);
+    assert_true(params.smtputf8);
+    assert_true(str_eq(params.auth, S("a+b")));
+}
+
+static void test_what_is_off_is_unknown(void **state)
+{
+    (void)state;
+    static const struct smtp_server_config off = { .limits = { .size_max = 1000 } };
+    _cleanup_buf_ struct buf scratch = BUF(100);
+    struct smtp_mail_params params;
+    assert_int_equal(smtp_mail_params_parse(&off, S(" SMTPUTF8"), &scratch, &params), SMTP_REPLY_UNKNOWN_PARAMETER);
+    assert_int_equal(smtp_mail_params_parse(&off, S(" AUTH=<>"), &scratch, &params), SMTP_REPLY_UNKNOWN_PARAMETER);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_xtext),
+        cmocka_unit_test(test_replies),
+        cmocka_unit_test(test_values),
+        cmocka_unit_test(test_what_is_off_is_unknown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

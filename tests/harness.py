@@ -34,6 +34,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BINARY = os.path.abspath(os.environ.get("POSTHOUSE", os.path.join(ROOT, "build", "posthouse")))
 SERVICES = {"smtp": 25, "submission": 587, "submissions": 465, "pop3": 110, "pop3s": 995}
 DOMAIN = "posthouse.test"
+poplib._MAXLINE = 1 << 20  # its own limit is 2048, messages have longer lines
 START_SECONDS = 5
 LOG_TAIL = 40
 
@@ -236,15 +237,15 @@ class Instance:
     accounts   names (or full addresses) of further accounts; passwords are in .passwords
     files      {relative path: text} written into the instance's folder
     start      False: only make it
+    binary     another program than $POSTHOUSE
     """
 
     def __init__(self, append="", settings=None, listeners=None, aliases="", accounts=(), files=None, start=True,
-                 domain=DOMAIN):
-        self.binary, self.domain = BINARY, domain
+                 domain=DOMAIN, binary=BINARY):
+        self.binary, self.domain = binary, domain
         self.append, self.settings, self.listeners = append, settings or {}, listeners or {}
         self.aliases, self.files, self.extra, self.wanted = aliases, files or {}, accounts, start
         self.process = self.parent = self.log_file = None
-        self.failed_to_stop = None
 
     # making it
 
@@ -371,7 +372,13 @@ class Instance:
             os.kill(pid, signal.SIGKILL)
         assert code == 0, f"serve ended with {code}"
         assert not left, f"{len(left)} roles outlived the master"
+        self.check_log()
         return took
+
+    def check_log(self):
+        """A report of the sanitizers is a failure."""
+        found = re.search(r"(?m)^.*(AddressSanitizer|LeakSanitizer|runtime error:).*$", self.log(all_starts=True))
+        assert not found, f"the sanitizers say: {found[0]}"
 
     def restart(self):
         self.stop()

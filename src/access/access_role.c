@@ -117,8 +117,15 @@ static void stop(struct role *r)
     loop_stop(r->loop);
 }
 
-static const struct role_ops ops = { .id = ROLE_ACCESS, .start = start, .configure = configure, .file = file, .accept = accept_client,
-                                     .frame = frame, .peer_down = peer_down, .status = status, .stop = stop };
+static const struct role_ops ops = { .id = ROLE_ACCESS,
+                                     .start = start,
+                                     .configure = configure,
+                                     .file = file,
+                                     .accept = accept_client,
+                                     .frame = frame,
+                                     .peer_down = peer_down,
+                                     .status = status,
+                                     .stop = stop };
 
 int access_role_run(void)
 {

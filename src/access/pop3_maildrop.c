@@ -1,5 +1,5 @@
-/* A POP3 session's maildrop: opened, read and changed through the store. Content is read with pread from segments that the store handed
- * out and goes straight into the engine's output. */
+/* A POP3 session's maildrop: opened, read and changed through the store. Content is read with pread from segments that
+ * the store handed out and goes straight into the engine's output. */
 #include <errno.h>
 #include <fcntl.h>
 #include "access/pop3_session.h"
@@ -153,7 +153,8 @@ void pop3_maildrop_retrieve(struct pop3_session *s, const struct pop3_event *ev)
     s->sending_index = ev->index;
     s->top = ev->top;
     if (snapshot_entry(&s->drop, ev->index, &s->sending) < 0) {
-        pop3_server_content_refuse(s->engine, S("SYS/PERM"), S("The message's place is damaged; the postmaster can run posthouse store check"));
+        pop3_server_content_refuse(s->engine, S("SYS/PERM"),
+                                   S("The message's place is damaged; the postmaster can run posthouse store check"));
         return;
     }
     struct access_segment *g = find_segment(s->access, s->sending.log, s->sending.position.segment);
@@ -277,7 +278,8 @@ static int on_expunged(struct access_role *a, struct ipc_frame *f)
     if (!unpack_end(&f->in))
         return -EBADMSG;
     for (struct pop3_session *s = a->all; s; s = s->next) {
-        if (s->wait != POP3_WAIT_EXPUNGE || s->closing || request > s->request || request + s->expunges_out <= s->request)
+        if (s->wait != POP3_WAIT_EXPUNGE || s->closing || request > s->request ||
+            request + s->expunges_out <= s->request)
             continue;
         s->expunge_failed |= !ok;
         if (request == s->request) { /* answered in order: this was the last */
@@ -314,7 +316,8 @@ static void fail_wait(struct pop3_session *s)
         pop3_session_pump(s);
 }
 
-/* A lease lives with the store's memory: sessions that had one must log in again, or two could hold the same maildrop. */
+/* A lease lives with the store's memory: sessions that had one must log in again, or two could hold the same maildrop.
+ */
 void pop3_maildrop_store_down(struct access_role *a)
 {
     for (struct pop3_session *s = a->all, *next; s; s = next) {

@@ -1,4 +1,5 @@
-/* A POP3 session: the engine's events joined to socket, log-in and maildrop. Freed only at the end of a turn (access_role.c). */
+/* A POP3 session: the engine's events joined to socket, log-in and maildrop. Freed only at the end of a turn
+ * (access_role.c). */
 #include <errno.h>
 #include "access/pop3_session.h"
 
@@ -30,7 +31,10 @@ static void timer_fire(struct loop_timer *t)
     pop3_session_close(s, "timeout");
 }
 
-static uint64_t client_count(const struct access_role *a, str address) { return (uintptr_t)map_get(&a->clients, address); }
+static uint64_t client_count(const struct access_role *a, str address)
+{
+    return (uintptr_t)map_get(&a->clients, address);
+}
 
 static int count_client(struct access_role *a, str address, int64_t change)
 {
@@ -90,7 +94,11 @@ static void auth_done(struct auth_run *run, enum auth_end end, str account)
     struct pop3_session *s = CONTAINER_OF(run, struct pop3_session, auth);
     struct buf *e = pop3_session_event(s, "auth");
     event_str(e, "user", str_of(run->user, run->user_len));
-    event_str(e, "result", end == AUTH_OK ? S("ok") : end == AUTH_WRONG ? S("wrong") : end == AUTH_MALFORMED ? S("malformed") : S("unavailable"));
+    event_str(e, "result",
+              end == AUTH_OK          ? S("ok")
+              : end == AUTH_WRONG     ? S("wrong")
+              : end == AUTH_MALFORMED ? S("malformed")
+                                      : S("unavailable"));
     end_event(s);
     if (end == AUTH_OK) {
         s->access->count.auth_ok++;
@@ -105,7 +113,8 @@ static void auth_done(struct auth_run *run, enum auth_end end, str account)
         else if (end == AUTH_MALFORMED)
             pop3_server_auth_failed(s->engine, S(""), S("That is not a message of this mechanism"));
         else
-            pop3_server_auth_failed(s->engine, S("SYS/TEMP"), S("Log-in is not possible at the moment; try again later"));
+            pop3_server_auth_failed(s->engine, S("SYS/TEMP"),
+                                    S("Log-in is not possible at the moment; try again later"));
     }
     pop3_session_pump(s);
 }
@@ -150,7 +159,8 @@ static void handle(struct pop3_session *s, const struct pop3_event *ev)
 
 static bool stops(enum pop3_event_kind kind)
 {
-    return kind == POP3_NEED_INPUT || kind == POP3_NEED_REPLY || kind == POP3_NEED_DRAIN || kind == POP3_STLS || kind == POP3_CLOSE;
+    return kind == POP3_NEED_INPUT || kind == POP3_NEED_REPLY || kind == POP3_NEED_DRAIN || kind == POP3_STLS ||
+           kind == POP3_CLOSE;
 }
 
 /* One event after another until the engine needs something, or content or output is waiting (POP3_NEED_DRAIN). */

@@ -14,7 +14,9 @@
 
 struct access_segment { char log[32]; uint64_t number; int fd; uint64_t used; }; /* a segment the store handed out */
 
-struct access_counters { uint64_t connections, refused_connections, auth_ok, auth_failed, retrieved, bytes, deleted, timeouts, tls; };
+struct access_counters {
+    uint64_t connections, refused_connections, auth_ok, auth_failed, retrieved, bytes, deleted, timeouts, tls;
+};
 
 struct access_role {
     struct role *role;
@@ -48,7 +50,11 @@ struct pop3_session {
     struct pop3_message *messages;
     enum pop3_wait wait; uint64_t request;   /* of the store */
     uint32_t expunges_out; bool expunge_failed;
-    struct snapshot_entry sending; size_t sending_index; uint64_t sent; int sending_fd; bool content, top; /* RETR, TOP under way */
+    struct snapshot_entry sending;
+    size_t sending_index;
+    uint64_t sent;
+    int sending_fd;
+    bool content, top; /* RETR, TOP under way */
     bool tls_pending, closing, trusted, pumping, logged_in;
     uint64_t retrieved;
     struct pop3_session *prev, *next, *next_closed;

@@ -1,5 +1,5 @@
-/* `posthouse account`: add, passwd, remove, list. The files are changed under their lock; a running server is told, and the command
- * returns when every role knows. */
+/* `posthouse account`: add, passwd, remove, list. The files are changed under their lock; a running server is told, and
+ * the command returns when every role knows. */
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -68,7 +68,8 @@ static int make_secret(struct instance *i, str address, bool from_stdin, struct 
     if (r == 0)
         r = account_secret_format(out_line, &secret);
     if (r < 0) {
-        admin_complain(r == -EINVAL ? "a password has 1 to %d bytes and no NUL" : "the password could not be hashed", PASSWORD_MAX);
+        admin_complain(r == -EINVAL ? "a password has 1 to %d bytes and no NUL" : "the password could not be hashed",
+                       PASSWORD_MAX);
         return EXIT_DATA;
     }
     return 0;
@@ -79,13 +80,15 @@ static int check_address(struct instance *i, const char *given, str *out)
     struct address a;
     const char *why;
     if (address_parse(str_z(given), false, true, &a, &why) < 0) {
-        admin_complain("\"%s\" is not an address (%s); a full address is expected, as in alice@example.org", given, why);
+        admin_complain("\"%s\" is not an address (%s); a full address is expected, as in alice@example.org", given,
+                       why);
         return EXIT_DATA;
     }
     *out = address_canonical(&i->arena, &a);
     *out = arena_lower(&i->arena, *out);
     if (!directory_is_local_domain(&i->directory, a.domain)) {
-        admin_complain("%.*s is not a domain of this host; write `domain %.*s` into %s first", STR_ARG(a.domain), STR_ARG(a.domain), i->path);
+        admin_complain("%.*s is not a domain of this host; write `domain %.*s` into %s first", STR_ARG(a.domain),
+                       STR_ARG(a.domain), i->path);
         return EXIT_DATA;
     }
     return 0;
@@ -95,7 +98,8 @@ static int complain_change(const struct instance *i, enum account_change change,
 {
     (void)i;
     if (r == -EEXIST)
-        admin_complain("the account %.*s is there already; posthouse account passwd changes its password", STR_ARG(address));
+        admin_complain("the account %.*s is there already; posthouse account passwd changes its password",
+                       STR_ARG(address));
     else if (r == -ENOENT && change != ACCOUNT_ADD)
         admin_complain("there is no account %.*s; posthouse account list shows all", STR_ARG(address));
     else
@@ -114,7 +118,8 @@ static int change(struct instance *i, enum account_change what, const char *give
         e = make_secret(i, address, from_stdin, &line);
     if (e)
         return e;
-    int r = accounts_change(instance_path(i, i->conf->accounts), instance_path(i, i->conf->secrets), what, address, buf_str(&line), &file);
+    int r = accounts_change(instance_path(i, i->conf->accounts), instance_path(i, i->conf->secrets), what, address,
+                            buf_str(&line), &file);
     if (r < 0)
         return complain_change(i, what, address, r, file);
     e = instance_reload(i);
@@ -148,7 +153,9 @@ int cmd_account(int argc, char **argv)
         { "add", ACCOUNT_ADD }, { "passwd", ACCOUNT_PASSWD }, { "remove", ACCOUNT_REMOVE } };
     const char *config = NULL;
     bool from_stdin = false, json = false;
-    const struct admin_option options[] = { { "-c", &config, NULL }, { "--password-stdin", NULL, &from_stdin }, { "--json", NULL, &json } };
+    const struct admin_option options[] = { { "-c", &config, NULL },
+                                            { "--password-stdin", NULL, &from_stdin },
+                                            { "--json", NULL, &json } };
     struct instance i;
     int e = admin_options("account", &argc, argv, options, ARRAY_LEN(options));
     if (e)

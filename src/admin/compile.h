@@ -4,8 +4,9 @@
 #include "conf/directory.h"
 #include "session/smtp_policy.h"
 
-/* Everything that can be wrong with a configuration is found here: syntax, values, tables, restriction lists, an open relay, accounts,
- * aliases. On success *out holds two packed strings: bundle, directory. 0, or negative with *out_error (a sentence with file and line). */
+/* Everything that can be wrong with a configuration is found here: syntax, values, tables, restriction lists, an open
+ * relay, accounts, aliases. On success *out holds two packed strings: bundle, directory. 0, or negative with *out_error
+ * (a sentence with file and line). */
 int compile_configuration(const char *path, uint64_t generation, struct buf *out, struct buf *out_error);
 
 /* The same in a child process, so that the caller parses nothing: *out_fd is a sealed memfd with the blob. */

@@ -1,4 +1,5 @@
-/* `posthouse config check` and `posthouse config explain NAME`: everything about a setting or a restriction word, and where it is set. */
+/* `posthouse config check` and `posthouse config explain NAME`: everything about a setting or a restriction word, and
+ * where it is set. */
 #include <errno.h>
 #include <stdio.h>
 #include "admin/admin.h"
@@ -14,8 +15,8 @@ static int check(const char *config)
     str address;
     while (directory_account(&i.directory, accounts, &address))
         accounts++;
-    printf("%s is in order: %zu listeners, %zu domains, %zu accounts; nobody can relay without a right to.\n", i.path, i.conf->n_listeners,
-           i.conf->n_domains, accounts);
+    printf("%s is in order: %zu listeners, %zu domains, %zu accounts; nobody can relay without a right to.\n", i.path,
+           i.conf->n_listeners, i.conf->n_domains, accounts);
     instance_done(&i);
     return 0;
 }
@@ -30,8 +31,8 @@ static int explain_setting(struct instance *i, str name)
         ;
     if (!conf_setting_value(i->conf, name, &value, &file, &line))
         return -ENOENT;
-    printf("%s\n  %s\n  type     %s\n  default  %s\n  now      %.*s\n", info.name, info.doc, info.type, info.deflt[0] ? info.deflt : "(empty)",
-           STR_ARG(value.n ? buf_str(&value) : S("(empty)")));
+    printf("%s\n  %s\n  type     %s\n  default  %s\n  now      %.*s\n", info.name, info.doc, info.type,
+           info.deflt[0] ? info.deflt : "(empty)", STR_ARG(value.n ? buf_str(&value) : S("(empty)")));
     if (str_eq(file, S("default")))
         printf("  set      nowhere: the default is in force\n");
     else
@@ -93,7 +94,9 @@ static int explain(const char *config, const char *name)
         explain_lists(&i, list_of(n));
     if (r < 0) {
         str near = conf_nearest(n);
-        admin_complain(near.n ? "there is no setting or rule \"%s\"; did you mean %.*s?" : "there is no setting or rule \"%s\"%.*s", name, STR_ARG(near));
+        admin_complain(near.n ? "there is no setting or rule \"%s\"; did you mean %.*s?"
+                              : "there is no setting or rule \"%s\"%.*s",
+                       name, STR_ARG(near));
         e = 1;
     }
     instance_done(&i);

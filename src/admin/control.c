@@ -1,4 +1,5 @@
-/* The control socket: see control.h. The path goes through /proc/self/fd, so the 108 bytes of sun_path are always enough. */
+/* The control socket: see control.h. The path goes through /proc/self/fd, so the 108 bytes of sun_path are always
+ * enough. */
 #include "admin/control.h"
 #include <errno.h>
 #include <fcntl.h>

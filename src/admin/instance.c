@@ -24,7 +24,10 @@ static int parse(struct instance *i, struct buf *error)
 int instance_load(const char *given, struct instance *out)
 {
     _cleanup_buf_ struct buf error = BUF(8192);
-    *out = (struct instance){ .path = admin_config_path(given), .blob = BUF(2UL * CONF_BUNDLE_MAX), .arena = ARENA(CONF_MEMORY_MAX), .data_fd = -1 };
+    *out = (struct instance){ .path = admin_config_path(given),
+                              .blob = BUF(2UL * CONF_BUNDLE_MAX),
+                              .arena = ARENA(CONF_MEMORY_MAX),
+                              .data_fd = -1 };
     int r = parse(out, &error);
     if (r < 0) {
         admin_complain("%.*s", STR_ARG(error.n ? buf_str(&error) : str_z(strerror(-r))));

@@ -17,5 +17,6 @@ int instance_load(const char *given, struct instance *out);
 void instance_done(struct instance *i);
 /* A path of the configuration, made absolute or relative to the working folder; in the arena, NUL-terminated. */
 const char *instance_path(struct instance *i, str path);
-/* Tells the running server to read configuration and accounts anew. 0 done; 1 no server runs; else an exit code after a complaint. */
+/* Tells the running server to read configuration and accounts anew. 0 done; 1 no server runs; else an exit code after a
+ * complaint. */
 int instance_reload(struct instance *i);

@@ -1,5 +1,5 @@
-/* posthouse: one program, all the agents of an Internet mail system. The first word chooses the command (commands.def); `role NAME` is
- * how the master starts a role and is not for people. */
+/* posthouse: one program, all the agents of an Internet mail system. The first word chooses the command (commands.def);
+ * `role NAME` is how the master starts a role and is not for people. */
 #include <stdio.h>
 #include "access/access_role.h"
 #include "admin/admin.h"
@@ -47,7 +47,8 @@ static int help_all(FILE *out)
     fprintf(out, "posthouse: all the agents of an Internet mail system in one program\n\n");
     for (size_t i = 0; i < ARRAY_LEN(commands); i++)
         fprintf(out, "  %-12s%s\n", commands[i].name, commands[i].doc);
-    fprintf(out, "\nThe configuration file is given with -c FILE or in $POSTHOUSE_CONFIG; else it is /etc/posthouse/posthouse.conf.\n"
+    fprintf(out, "\nThe configuration file is given with -c FILE or in $POSTHOUSE_CONFIG; else it is "
+                 "/etc/posthouse/posthouse.conf.\n"
                  "`posthouse help COMMAND` shows how a command is used.\n");
     return 0;
 }

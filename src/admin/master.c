@@ -1,4 +1,5 @@
-/* The master and its roles: see master.h. A role that dies is started again; all its neighbours get a new socket to it. */
+/* The master and its roles: see master.h. A role that dies is started again; all its neighbours get a new socket to it.
+ */
 #include "admin/master.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -12,8 +13,10 @@
 enum { RESTART_FIRST_MS = 50, RESTART_MAX_MS = 5000, STABLE_MS = 10000 };
 
 /* Who speaks with whom (messages.def needs these and no others). */
-static const struct { enum role_id a, b; } links[] = {
-    { ROLE_SMTP_IN, ROLE_STORE }, { ROLE_SMTP_IN, ROLE_AUTH }, { ROLE_ACCESS, ROLE_STORE }, { ROLE_ACCESS, ROLE_AUTH }, { ROLE_AUTH, ROLE_STORE },
+static const struct { enum role_id a, b;
+} links[] = {
+    { ROLE_SMTP_IN, ROLE_STORE }, { ROLE_SMTP_IN, ROLE_AUTH }, { ROLE_ACCESS, ROLE_STORE },
+    { ROLE_ACCESS, ROLE_AUTH },   { ROLE_AUTH, ROLE_STORE },
 };
 
 /* In the child: become the role's user, keep the control link as descriptor 3, start the program anew. */
@@ -25,7 +28,8 @@ static _Noreturn void become_role(struct master *m, enum role_id id, int control
     sigprocmask(SIG_SETMASK, &none, NULL);
     if (dup2(control_fd, ROLE_CONTROL_FD) < 0)
         _exit(EXIT_IO);
-    if (m->drop && (setgroups(0, NULL) < 0 || setresgid(m->gid, m->gid, m->gid) < 0 || setresuid(m->uid, m->uid, m->uid) < 0))
+    if (m->drop &&
+        (setgroups(0, NULL) < 0 || setresgid(m->gid, m->gid, m->gid) < 0 || setresuid(m->uid, m->uid, m->uid) < 0))
         _exit(EXIT_NOPERM);
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     snprintf(name, sizeof(name), "%s", role_name[id]);
@@ -127,7 +131,8 @@ static void say_ready(struct master *m)
     for (size_t i = 0; i < m->config.conf->n_listeners; i++) {
         const struct conf_listener *l = &m->config.conf->listeners[i];
         bool v6 = str_chr(l->address, ':') >= 0;
-        printf("%s %s %s%.*s%s:%u", i ? "," : "", conf_service_name[l->service], v6 ? "[" : "", STR_ARG(l->address), v6 ? "]" : "", l->port);
+        printf("%s %s %s%.*s%s:%u", i ? "," : "", conf_service_name[l->service], v6 ? "[" : "", STR_ARG(l->address),
+               v6 ? "]" : "", l->port);
     }
     printf("; user %s\n", m->user);
     fflush(stdout);
@@ -225,7 +230,9 @@ int master_start(struct master *m)
 /* Reception and access first, so that the store places what they leave; then the store; auth last. */
 static void stop_next(struct master *m)
 {
-    static const enum role_id order[][2] = { { ROLE_SMTP_IN, ROLE_ACCESS }, { ROLE_STORE, ROLE_STORE }, { ROLE_AUTH, ROLE_AUTH } };
+    static const enum role_id order[][2] = { { ROLE_SMTP_IN, ROLE_ACCESS },
+                                             { ROLE_STORE, ROLE_STORE },
+                                             { ROLE_AUTH, ROLE_AUTH } };
     for (size_t i = 0; i < ARRAY_LEN(order); i++) {
         bool running = false;
         for (size_t j = 0; j < 2; j++) {
@@ -265,7 +272,8 @@ static void plan_restart(struct master *m, struct master_role *r)
 {
     uint64_t lived = loop_now(m->loop) - r->started_at;
     r->restarts++;
-    uint64_t wait = lived > STABLE_MS ? 0 : MIN((uint64_t)RESTART_FIRST_MS << MIN(r->restarts, 7u), (uint64_t)RESTART_MAX_MS);
+    uint64_t wait =
+        lived > STABLE_MS ? 0 : MIN((uint64_t)RESTART_FIRST_MS << MIN(r->restarts, 7u), (uint64_t)RESTART_MAX_MS);
     loop_after(m->loop, &r->restart, wait);
 }
 

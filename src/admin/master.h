@@ -1,6 +1,6 @@
-/* The master: binds sockets, compiles the configuration in a child, starts the roles with what they may have as descriptors, restarts
- * one that dies, carries reload and status. It reads nothing from the network. Shared by master.c (roles), master_setup.c (sockets and
- * folders) and master_control.c (reload, status). */
+/* The master: binds sockets, compiles the configuration in a child, starts the roles with what they may have as
+ * descriptors, restarts one that dies, carries reload and status. It reads nothing from the network. Shared by master.c
+ * (roles), master_setup.c (sockets and folders) and master_control.c (reload, status). */
 #pragma once
 #include <sys/types.h>
 #include "admin/compile.h"

@@ -1,4 +1,5 @@
-/* The control socket's questions: reload (answered when every role has the new generation) and status (gathered from all roles). */
+/* The control socket's questions: reload (answered when every role has the new generation) and status (gathered from
+ * all roles). */
 #include <errno.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -84,7 +85,8 @@ static void own_fields(struct master *m, struct buf *out)
         const struct conf_listener *l = &m->config.conf->listeners[i];
         char text[128];
         bool v6 = str_chr(l->address, ':') >= 0;
-        snprintf(text, sizeof(text), "%s %s%.*s%s:%u", conf_service_name[l->service], v6 ? "[" : "", STR_ARG(l->address), v6 ? "]" : "", l->port);
+        snprintf(text, sizeof(text), "%s %s%.*s%s:%u", conf_service_name[l->service], v6 ? "[" : "",
+                 STR_ARG(l->address), v6 ? "]" : "", l->port);
         event_str(out, "listener", str_z(text));
     }
     buf_addc(out, '\n');
@@ -126,8 +128,10 @@ static int compile_next(struct master *m, struct buf *out_error)
         r = compiled_open(fd, &next);
     if (r < 0)
         return r;
-    if (!same_listeners(m->config.conf, next.conf) || !str_eq(m->config.conf->data_directory, next.conf->data_directory)) {
-        buf_add(out_error, S("the `listen` statements or data_directory have changed; they take effect at the next start. Nothing was changed now"));
+    if (!same_listeners(m->config.conf, next.conf) ||
+        !str_eq(m->config.conf->data_directory, next.conf->data_directory)) {
+        buf_add(out_error, S("the `listen` statements or data_directory have changed; they take effect at the next "
+                             "start. Nothing was changed now"));
         compiled_close(&next);
         return -EBUSY;
     }

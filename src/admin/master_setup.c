@@ -25,11 +25,14 @@ int master_user(struct master *m)
     struct passwd *p = m->uid == 0 && name.n ? getpwnam(text(m, name)) : getpwuid(m->uid);
     if (m->uid == 0 && !name.n) {
         admin_complain("run_as is not set: started by root, the roles need a system user of their own to run as. "
-                       "  Make one (useradd --system --no-create-home posthouse) and write `run_as posthouse` into %s", m->config_path);
+                       "  Make one (useradd --system --no-create-home posthouse) and write `run_as posthouse` into %s",
+                       m->config_path);
         return -EINVAL;
     }
     if (m->uid == 0 && !p) {
-        admin_complain("run_as: there is no user \"%.*s\" on this host. Make it with: useradd --system --no-create-home %.*s", STR_ARG(name), STR_ARG(name));
+        admin_complain(
+            "run_as: there is no user \"%.*s\" on this host. Make it with: useradd --system --no-create-home %.*s",
+            STR_ARG(name), STR_ARG(name));
         return -EINVAL;
     }
     if (m->uid == 0 && p->pw_uid == 0) {
@@ -127,10 +130,11 @@ static int bind_one(const struct conf_listener *l, int *out_fd)
 
 static const char *advice(int error)
 {
-    return error == -EADDRINUSE ? "Another program has this port. Find it with `ss -ltnp`, stop it, or choose another port."
-         : error == -EACCES     ? "Ports below 1024 need root (or CAP_NET_BIND_SERVICE)."
-         : error == -EADDRNOTAVAIL ? "This host does not have that address."
-                                   : "";
+    return error == -EADDRINUSE
+               ? "Another program has this port. Find it with `ss -ltnp`, stop it, or choose another port."
+           : error == -EACCES        ? "Ports below 1024 need root (or CAP_NET_BIND_SERVICE)."
+           : error == -EADDRNOTAVAIL ? "This host does not have that address."
+                                     : "";
 }
 
 int master_bind(struct master *m)
@@ -140,8 +144,8 @@ int master_bind(struct master *m)
         const struct conf_listener *l = &c->listeners[i];
         int r = bind_one(l, &m->sockets[i].fd);
         if (r < 0) {
-            admin_complain("%.*s:%u: listen %s %.*s:%u: %s. %s", STR_ARG(l->file), l->line, conf_service_name[l->service],
-                           STR_ARG(l->address), l->port, strerror(-r), advice(r));
+            admin_complain("%.*s:%u: listen %s %.*s:%u: %s. %s", STR_ARG(l->file), l->line,
+                           conf_service_name[l->service], STR_ARG(l->address), l->port, strerror(-r), advice(r));
             return r;
         }
         m->sockets[i].listener = (uint32_t)i;

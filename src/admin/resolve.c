@@ -8,8 +8,12 @@
 
 static const char *const step_name[] = { "alias", "account", "tag", "catch-all", "postmaster", "foreign", "none" };
 static const char *const step_text[] = {
-    [DIRECTORY_STEP_ALIAS] = "is an alias of", [DIRECTORY_STEP_ACCOUNT] = "is the account", [DIRECTORY_STEP_TAG] = "without its tag is",
-    [DIRECTORY_STEP_CATCH_ALL] = "is caught by", [DIRECTORY_STEP_POSTMASTER] = "is the postmaster, which is", [DIRECTORY_STEP_FOREIGN] = "is of another host",
+    [DIRECTORY_STEP_ALIAS] = "is an alias of",
+    [DIRECTORY_STEP_ACCOUNT] = "is the account",
+    [DIRECTORY_STEP_TAG] = "without its tag is",
+    [DIRECTORY_STEP_CATCH_ALL] = "is caught by",
+    [DIRECTORY_STEP_POSTMASTER] = "is the postmaster, which is",
+    [DIRECTORY_STEP_FOREIGN] = "is of another host",
     [DIRECTORY_STEP_NONE] = "leads nowhere",
 };
 static const char *const class_name[] = { "foreign", "unknown", "local" };
@@ -32,8 +36,10 @@ static void print_text(str address, const struct directory_result *r)
 {
     _cleanup_buf_ struct buf shown = BUF(8192);
     print_safe(&shown, address);
-    printf("%.*s: %s\n", STR_ARG(buf_str(&shown)), r->class == DIRECTORY_LOCAL ? "is delivered" : r->class == DIRECTORY_UNKNOWN
-           ? "no such mailbox in a domain of this host (550 5.1.1)" : "not a domain of this host");
+    printf("%.*s: %s\n", STR_ARG(buf_str(&shown)),
+           r->class == DIRECTORY_LOCAL     ? "is delivered"
+           : r->class == DIRECTORY_UNKNOWN ? "no such mailbox in a domain of this host (550 5.1.1)"
+                                           : "not a domain of this host");
     print_steps(r);
     for (const struct directory_target *t = r->targets; t; t = t->next)
         printf("-> %.*s %s\n", STR_ARG(t->address), t->foreign ? "(on another host)" : "INBOX");
@@ -43,11 +49,15 @@ static void print_json(str address, const struct directory_result *r)
 {
     json_t *steps = json_array(), *targets = json_array();
     for (const struct directory_step *s = r->steps; s; s = s->next)
-        json_array_append_new(steps, json_pack("{s:s, s:s%, s:s%, s:s%, s:i}", "kind", step_name[s->kind], "from", s->from.p ? s->from.p : "", s->from.n, "to",
-                                               s->to.p ? s->to.p : "", s->to.n, "file", s->file.p ? s->file.p : "", s->file.n, "line", (int)s->line));
+        json_array_append_new(steps,
+                              json_pack("{s:s, s:s%, s:s%, s:s%, s:i}", "kind", step_name[s->kind], "from",
+                                        s->from.p ? s->from.p : "", s->from.n, "to", s->to.p ? s->to.p : "", s->to.n,
+                                        "file", s->file.p ? s->file.p : "", s->file.n, "line", (int)s->line));
     for (const struct directory_target *t = r->targets; t; t = t->next)
-        json_array_append_new(targets, json_pack("{s:s%, s:b}", "address", t->address.p, t->address.n, "foreign", (int)t->foreign));
-    json_t *all = json_pack("{s:s%, s:s, s:o, s:o}", "address", address.p, address.n, "class", class_name[r->class], "steps", steps, "targets", targets);
+        json_array_append_new(
+            targets, json_pack("{s:s%, s:b}", "address", t->address.p, t->address.n, "foreign", (int)t->foreign));
+    json_t *all = json_pack("{s:s%, s:s, s:o, s:o}", "address", address.p, address.n, "class", class_name[r->class],
+                            "steps", steps, "targets", targets);
     json_dumpf(all, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
     putchar('\n');
     json_decref(all);

@@ -94,7 +94,11 @@ int cmd_serve(int argc, char **argv)
     int e = admin_options("serve", &argc, argv, options, ARRAY_LEN(options));
     if (e)
         return e;
-    m = (struct master){ .config_path = admin_config_path(config), .data_fd = -1, .blob_fd = -1, .base_fd = -1, .started_us = env_system.wall_us() };
+    m = (struct master){ .config_path = admin_config_path(config),
+                         .data_fd = -1,
+                         .blob_fd = -1,
+                         .base_fd = -1,
+                         .started_us = env_system.wall_us() };
     raise_descriptor_limit();
     e = set_up(&m);
     if (e)

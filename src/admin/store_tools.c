@@ -21,7 +21,8 @@ static int run(struct instance *i, bool rebuild)
         admin_complain("there is no data folder yet: the server has never run with %s", i->path);
         return EXIT_UNAVAILABLE;
     }
-    int r = rebuild ? store_rebuild(i->data_fd, &env_system, say, NULL) : store_check(i->data_fd, &env_system, say, NULL);
+    int r =
+        rebuild ? store_rebuild(i->data_fd, &env_system, say, NULL) : store_check(i->data_fd, &env_system, say, NULL);
     if (r == -EBUSY) {
         admin_complain("the server is running; stop it first");
         return EXIT_UNAVAILABLE;
@@ -42,7 +43,8 @@ int cmd_store(int argc, char **argv)
     int e = admin_options("store", &argc, argv, options, ARRAY_LEN(options));
     if (e)
         return e;
-    bool check = argc == 1 && str_eq(str_z(argv[0]), S("check")), rebuild = argc == 1 && str_eq(str_z(argv[0]), S("rebuild"));
+    bool check = argc == 1 && str_eq(str_z(argv[0]), S("check")),
+         rebuild = argc == 1 && str_eq(str_z(argv[0]), S("rebuild"));
     if (!check && !rebuild) {
         admin_complain("store takes check or rebuild; see posthouse help store");
         return EXIT_USAGE;

@@ -20,7 +20,7 @@ static const char whole_walk[] =
     "rule (built in)\n"
     "  07:55:03.128  MSA   header checked, Date added, 2 addresses completed\n"
     "  07:55:03.129  MSA   250 after the sync: log smtp-in, segment 3, offset 4096, 2,153 bytes\n"
-    "  07:55:03.129  store store placed it in bob@posthouse.test/INBOX as UID 7\n"
+    "  07:55:03.129  store placed it in bob@posthouse.test/INBOX as UID 7\n"
     "  07:55:03.130  MSA   connection ended: quit; messages accepted: 1\n"
     "  07:56:03.124  POP3  retrieved by POP3 from 127.0.0.9: UID 7 of bob@posthouse.test, 2,153 bytes (session " POP ")\n";
 

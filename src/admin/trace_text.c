@@ -33,7 +33,7 @@ static const struct sentence { const char *event, *key, *value, *pattern; } sent
                             "[, {completed_addresses} addresses completed][, Bcc removed{removed_bcc?}]" },
     { "received", NULL, NULL, "250 after the sync: log {log}, segment {segment}, offset {offset}, {size#} bytes" },
     { "refused", NULL, NULL, "message of {size#} bytes refused with {code}[ {enhanced}] {text}" },
-    { "placed", NULL, NULL, "store placed it in {account}/{mailbox} as UID {uid}[, for {recipient!account}][ ({reason})]" },
+    { "placed", NULL, NULL, "placed it in {account}/{mailbox} as UID {uid}[, for {recipient!account}][ ({reason})]" },
     { "maildrop", NULL, NULL, "mailbox of {account} opened, messages in it: {messages}" },
     { "pop3_retrieved", NULL, NULL, "retrieved" POP3 },
     { "pop3_top", NULL, NULL, "beginning read" POP3 },

@@ -1,5 +1,5 @@
-/* Role auth: see auth_role.h. The life of a question: read, looked up, (hashed in the pool), told to the store if it is right and comes
- * from access, answered after its delay. */
+/* Role auth: see auth_role.h. The life of a question: read, looked up, (hashed in the pool), told to the store if it is
+ * right and comes from access, answered after its delay. */
 #include "auth/auth_role.h"
 #include <arpa/inet.h>
 #include <errno.h>
@@ -111,7 +111,8 @@ static void decided(struct question *q, bool ok)
     struct penalty_client client = client_of(q);
     uint64_t now = loop_now(a->role->loop);
     q->result = ok ? RIGHT : WRONG;
-    uint32_t delay = ok ? penalty_delay(a->penalty, &client, q->user, now) : penalty_fail(a->penalty, &client, q->user, now);
+    uint32_t delay =
+        ok ? penalty_delay(a->penalty, &client, q->user, now) : penalty_fail(a->penalty, &client, q->user, now);
     if (ok) {
         a->right++;
         penalty_ok(a->penalty, &client, q->user);
@@ -142,7 +143,8 @@ static void not_now(struct question *q)
 static void check_password_of(struct question *q)
 {
     struct auth_role *a = q->auth;
-    if (q->known && auth_cache_has(a->cache, a->role->config->generation, q->user, q->password, loop_now(a->role->loop))) {
+    if (q->known &&
+        auth_cache_has(a->cache, a->role->config->generation, q->user, q->password, loop_now(a->role->loop))) {
         a->cached++;
         decided(q, true);
         return;
@@ -208,7 +210,9 @@ static struct question *new_question(struct auth_role *a, enum role_id peer, enu
     struct question *q = a->n < QUESTIONS_MAX ? calloc(1, sizeof(*q)) : NULL;
     if (!q)
         return NULL;
-    *q = (struct question){ .auth = a, .peer = peer, .type = type, .arena = ARENA(QUESTION_MEMORY), .timer.fire = delay_over, .next = a->all };
+    *q = (struct question){
+        .auth = a, .peer = peer, .type = type, .arena = ARENA(QUESTION_MEMORY), .timer.fire = delay_over, .next = a->all
+    };
     if (a->all)
         a->all->prev = q;
     a->all = q;
@@ -287,9 +291,11 @@ static int file(struct role *r, str name, int fd)
         secrets_done(&a->next_secrets);
     a->have_next = secrets_read(&a->next_secrets, fd, a->map_key, &damaged) == 0;
     if (!a->have_next)
-        events_say(&r->events, EVENT_ERROR, "secrets", S("the secrets file cannot be read; the secrets of before stay in force"));
+        events_say(&r->events, EVENT_ERROR, "secrets",
+                   S("the secrets file cannot be read; the secrets of before stay in force"));
     else if (damaged)
-        events_say(&r->events, EVENT_WARN, "secrets", S("the secrets file has damaged lines; their accounts cannot log in"));
+        events_say(&r->events, EVENT_WARN, "secrets",
+                   S("the secrets file has damaged lines; their accounts cannot log in"));
     return 0;
 }
 
@@ -342,8 +348,13 @@ static void status(struct role *r, struct buf *out)
     event_u64(out, "hashes_waiting", hash_pool_waiting(a->pool));
 }
 
-static const struct role_ops ops = { .id = ROLE_AUTH, .start = start, .configure = configure, .file = file, .frame = frame,
-                                     .peer_down = peer_down, .status = status };
+static const struct role_ops ops = { .id = ROLE_AUTH,
+                                     .start = start,
+                                     .configure = configure,
+                                     .file = file,
+                                     .frame = frame,
+                                     .peer_down = peer_down,
+                                     .status = status };
 
 int auth_role_run(void)
 {

@@ -54,7 +54,8 @@ static void ready(struct loop_io *io, uint32_t events)
     }
 }
 
-struct hash_pool *hash_pool_new(struct loop *l, unsigned threads, size_t waiting_max, void (*done)(struct hash_job *job))
+struct hash_pool *hash_pool_new(struct loop *l, unsigned threads, size_t waiting_max,
+                                void (*done)(struct hash_job *job))
 {
     struct hash_pool *p = calloc(1, sizeof(*p));
     if (!p)

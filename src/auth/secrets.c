@@ -75,7 +75,8 @@ int secrets_get(const struct secrets *s, struct arena *a, str address, struct ac
         return -ENOMEM;
     if (!line)
         return 0;
-    str copy = arena_dup(a, str_of(s->text.p + line->at, line->n)); /* the text may be replaced while a hash is computed */
+    str copy =
+        arena_dup(a, str_of(s->text.p + line->at, line->n)); /* the text may be replaced while a hash is computed */
     int r = copy.p ? account_secret_parse(a, copy, out) : -ENOMEM;
     return r < 0 ? r : 1;
 }

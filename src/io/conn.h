@@ -1,5 +1,5 @@
-/* A client's connection: a non-blocking socket, TLS or not, with an input buffer that is given back while idle. Writing takes from
- * the protocol engine's own output buffer. The owner gets one callback for everything that happened. */
+/* A client's connection: a non-blocking socket, TLS or not, with an input buffer that is given back while idle. Writing
+ * takes from the protocol engine's own output buffer. The owner gets one callback for everything that happened. */
 #pragma once
 #include <sys/socket.h>
 #include "io/loop.h"

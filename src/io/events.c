@@ -1,4 +1,5 @@
-/* Log and trace of a role: see events.h. A trace segment is closed at 16 MiB; the oldest go when size or age is exceeded. */
+/* Log and trace of a role: see events.h. A trace segment is closed at 16 MiB; the oldest go when size or age is
+ * exceeded. */
 #include "io/events.h"
 #include <dirent.h>
 #include <errno.h>

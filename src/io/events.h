@@ -1,5 +1,6 @@
-/* Where events go (DESIGN 1.5, 8.9): each is one logfmt line, written to the role's trace (append-only segments, not synced, bounded
- * in age and size) and, from `log_level` on, to standard error. Lines are gathered and written once a turn of the loop. */
+/* Where events go (DESIGN 1.5, 8.9): each is one logfmt line, written to the role's trace (append-only segments, not
+ * synced, bounded in age and size) and, from `log_level` on, to standard error. Lines are gathered and written once a
+ * turn of the loop. */
 #pragma once
 #include "base/event.h"
 #include "io/loop.h"

@@ -168,7 +168,9 @@ static int receive(struct ipc_link *link)
     char data[2 + IPC_FRAME_MAX] __attribute__((uninitialized));
     union { char space[CMSG_SPACE(sizeof(int))]; struct cmsghdr align; } control;
     struct iovec iov = { .iov_base = data, .iov_len = sizeof(data) };
-    struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = sizeof(control.space) };
+    struct msghdr m = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = sizeof(control.space)
+    };
     ssize_t n = recvmsg(link->io.fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (n < 0)
         return errno == EAGAIN || errno == EINTR ? 0 : -errno;

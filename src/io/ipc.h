@@ -1,6 +1,7 @@
-/* Messages between roles: typed, length-prefixed frames over a SOCK_SEQPACKET pair, descriptors beside them. Every kind is a row of
- * messages.def; a frame whose row does not allow this sender and receiver, or that does not unpack, drops that peer, never the
- * receiver. Sending never blocks: what the socket does not take waits in memory, up to IPC_QUEUE_MAX. */
+/* Messages between roles: typed, length-prefixed frames over a SOCK_SEQPACKET pair, descriptors beside them. Every kind
+ * is a row of messages.def; a frame whose row does not allow this sender and receiver, or that does not unpack, drops
+ * that peer, never the receiver. Sending never blocks: what the socket does not take waits in memory, up to
+ * IPC_QUEUE_MAX. */
 #pragma once
 #include "base/pack.h"
 #include "io/loop.h"
@@ -50,8 +51,8 @@ void ipc_close(struct ipc_link *link); /* without calling down() */
 
 /* Begins the payload of a frame in *b (cleared, ceiling IPC_FRAME_MAX). */
 void ipc_begin(struct buf *b);
-/* Sends it; fd (or -1) is duplicated by the kernel, the caller keeps its own. 0, -EPIPE (closed), -ENOBUFS (queue or frame too large).
- * On -ENOBUFS of the queue the link is dropped. */
+/* Sends it; fd (or -1) is duplicated by the kernel, the caller keeps its own. 0, -EPIPE (closed), -ENOBUFS (queue or
+ * frame too large). On -ENOBUFS of the queue the link is dropped. */
 int ipc_send(struct ipc_link *link, enum ipc_type type, const struct buf *payload, int fd);
 /* A connected pair, close-on-exec, with large socket buffers. */
 int ipc_pair(int out_fd[2]);

@@ -1,5 +1,5 @@
-/* The event loop: see loop.h. Invariants: 1. a ready event is handed out only if its io is still watched (events of one turn
- * are kept in `batch` and struck out by loop_unwatch); 2. heap[slot - 1] == timer for every running timer. */
+/* The event loop: see loop.h. Invariants: 1. a ready event is handed out only if its io is still watched (events of one
+ * turn are kept in `batch` and struck out by loop_unwatch); 2. heap[slot - 1] == timer for every running timer. */
 #include "io/loop.h"
 #include <errno.h>
 #include <stdlib.h>

@@ -1,5 +1,5 @@
-/* The event loop of a role: epoll for descriptors, a heap for timers, one hook at the end of each turn (write logs, flush
- * frames). One thread. Clocks come from env, so a simulator can stand in. */
+/* The event loop of a role: epoll for descriptors, a heap for timers, one hook at the end of each turn (write logs,
+ * flush frames). One thread. Clocks come from env, so a simulator can stand in. */
 #pragma once
 #include "base/env.h"
 

@@ -94,12 +94,17 @@ static void accept_ready(struct loop_io *io, uint32_t events)
 static int add_listener(struct role *r, struct ipc_frame *f)
 {
     uint32_t index = unpack_u32(&f->in);
-    if (!unpack_end(&f->in) || f->fd < 0 || r->n_listeners == ROLE_LISTENERS_MAX || !r->config || index >= r->config->conf->n_listeners)
+    if (!unpack_end(&f->in) || f->fd < 0 || r->n_listeners == ROLE_LISTENERS_MAX || !r->config ||
+        index >= r->config->conf->n_listeners)
         return -EBADMSG;
     const struct conf_listener *c = &r->config->conf->listeners[index];
     struct role_listener *l = &r->listeners[r->n_listeners++];
-    *l = (struct role_listener){ .io = { .fd = TAKE_FD(f->fd), .ready = accept_ready }, .role = r, .service = c->service, .port = c->port,
-                                 .index = index, .conf = c };
+    *l = (struct role_listener){ .io = { .fd = TAKE_FD(f->fd), .ready = accept_ready },
+                                 .role = r,
+                                 .service = c->service,
+                                 .port = c->port,
+                                 .index = index,
+                                 .conf = c };
     memcpy(l->address, c->address.p, MIN(c->address.n, sizeof(l->address) - 1));
     return 0;
 }
@@ -107,7 +112,8 @@ static int add_listener(struct role *r, struct ipc_frame *f)
 ptrdiff_t role_find_listener(const struct conf *c, enum conf_service service, const char *address, uint16_t port)
 {
     for (size_t i = 0; i < c->n_listeners; i++)
-        if (c->listeners[i].service == service && c->listeners[i].port == port && str_eq(c->listeners[i].address, str_z(address)))
+        if (c->listeners[i].service == service && c->listeners[i].port == port &&
+            str_eq(c->listeners[i].address, str_z(address)))
             return (ptrdiff_t)i;
     return -1;
 }
@@ -201,7 +207,8 @@ static int add_folder(struct role *r, struct ipc_frame *f)
         return -EBADMSG;
     if (str_eq(name, S("trace"))) {
         const struct conf *c = r->config ? r->config->conf : NULL;
-        events_set_trace(&r->events, TAKE_FD(f->fd), c ? c->trace_size / (ROLE_COUNT - 1) : 64 << 20, c ? c->trace_age : 1209600000);
+        events_set_trace(&r->events, TAKE_FD(f->fd), c ? c->trace_size / (ROLE_COUNT - 1) : 64 << 20,
+                         c ? c->trace_age : 1209600000);
         return 0;
     }
     if (r->data_dir >= 0)

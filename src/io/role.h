@@ -1,5 +1,6 @@
-/* What every role has in common: the link to the master, configuration and directory of a generation, folders and files passed as
- * descriptors, listening sockets, links to the other roles. A role supplies a table of functions and is run by role_run(). */
+/* What every role has in common: the link to the master, configuration and directory of a generation, folders and files
+ * passed as descriptors, listening sockets, links to the other roles. A role supplies a table of functions and is run
+ * by role_run(). */
 #pragma once
 #include "conf/conf.h"
 #include "conf/directory.h"
@@ -37,8 +38,9 @@ struct role_ops {
     int (*start)(struct role *r);
     /* A new generation is in r->config (also called before start). Negative: refuse it, the old one stays. */
     int (*configure)(struct role *r);
-    int (*file)(struct role *r, str name, int fd);             /* fd is closed afterwards unless taken by dup; may be NULL */
-    void (*accept)(struct role *r, struct role_listener *l, int fd, const struct sockaddr *peer); /* fd is the role's; may be NULL */
+    int (*file)(struct role *r, str name, int fd); /* fd is closed afterwards unless taken by dup; may be NULL */
+    void (*accept)(struct role *r, struct role_listener *l, int fd,
+                   const struct sockaddr *peer); /* fd is the role's; may be NULL */
     int (*frame)(struct role *r, enum role_id peer, struct ipc_frame *f);
     void (*peer_up)(struct role *r, enum role_id peer);        /* may be NULL */
     void (*peer_down)(struct role *r, enum role_id peer);      /* may be NULL */

@@ -1,5 +1,5 @@
-/* TLS by OpenSSL: contexts from PEM text, settings of DESIGN 6 (TLS 1.2 and 1.3, no renegotiation, no compression, buffers released
- * while idle). */
+/* TLS by OpenSSL: contexts from PEM text, settings of DESIGN 6 (TLS 1.2 and 1.3, no renegotiation, no compression,
+ * buffers released while idle). */
 #pragma once
 #include <openssl/ssl.h>
 #include "base/buf.h"

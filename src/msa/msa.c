@@ -18,7 +18,8 @@ static int refuse(struct smtp_refusal *out, str enhanced, str text)
 }
 
 /* Every address in `list` must be one the account may use. */
-static int check_list(const struct smtp_message_view *v, const char *field, const struct mailbox *list, struct smtp_refusal *out)
+static int check_list(const struct smtp_message_view *v, const char *field, const struct mailbox *list,
+                      struct smtp_refusal *out)
 {
     for (const struct mailbox *m = list; m; m = m->next) {
         if (m->kind != MAILBOX_ADDRESS)
@@ -29,8 +30,9 @@ static int check_list(const struct smtp_message_view *v, const char *field, cons
         if (directory_may_send(v->directory, v->arena, v->account, address))
             continue;
         return refuse(out, S("5.7.1"),
-                      arena_printf(v->arena, "%s: <%.*s> does not belong to %.*s, which may use %.*s", field, STR_ARG(address),
-                                   STR_ARG(v->account), STR_ARG(directory_allowed_senders(v->directory, v->arena, v->account))));
+                      arena_printf(v->arena, "%s: <%.*s> does not belong to %.*s, which may use %.*s", field,
+                                   STR_ARG(address), STR_ARG(v->account),
+                                   STR_ARG(directory_allowed_senders(v->directory, v->arena, v->account))));
     }
     return 0;
 }

@@ -1,5 +1,5 @@
-/* Log-in of a client, shared by SMTP and POP3: runs a SASL mechanism (or a plain user and password) and asks the auth role the typed
- * questions (DESIGN 8.6). At most one log-in runs in a session at a time. */
+/* Log-in of a client, shared by SMTP and POP3: runs a SASL mechanism (or a plain user and password) and asks the auth
+ * role the typed questions (DESIGN 8.6). At most one log-in runs in a session at a time. */
 #pragma once
 #include "io/role.h"
 #include "proto/sasl.h"
@@ -31,7 +31,8 @@ void auth_run_respond(struct auth_run *run, str response);
 void auth_run_password(struct auth_run *run, str user, str password);
 void auth_run_cancel(struct auth_run *run); /* the session ends or the client cancelled */
 
-/* Frames AUTH_RESULT and AUTH_SALT belong here. 0, -EBADMSG. A request nobody waits for is fine (the session has gone). */
+/* Frames AUTH_RESULT and AUTH_SALT belong here. 0, -EBADMSG. A request nobody waits for is fine (the session has gone).
+ */
 int auth_client_frame(struct auth_client *c, struct ipc_frame *f);
 /* The auth role has gone: every run ends with AUTH_UNAVAILABLE. */
 void auth_client_down(struct auth_client *c);

@@ -54,7 +54,8 @@ static void count_refusal(struct smtp_session *s, int code)
         s->in->count.deferred++;
 }
 
-bool smtp_envelope_judge(struct smtp_session *s, enum policy_stage at, const struct policy_session *ps, const char *event)
+bool smtp_envelope_judge(struct smtp_session *s, enum policy_stage at, const struct policy_session *ps,
+                         const char *event)
 {
     struct policy_verdict v;
     struct policy_facts facts = { .arena = s->tx.open ? &s->tx.arena : &s->arena };
@@ -168,13 +169,16 @@ static bool leads_away(const struct directory_result *r)
     return false;
 }
 
-/* After policy: does the address lead to a mailbox here? Until mail can be pushed to other hosts, what leads away is refused. */
+/* After policy: does the address lead to a mailbox here? Until mail can be pushed to other hosts, what leads away is
+ * refused. */
 static bool reachable(struct smtp_session *s, str recipient)
 {
     struct directory_result r;
     struct smtp_refusal no = { 550, S("5.4.4"), STR_NONE };
     if (directory_resolve(&s->tx.policy->config->directory, &s->tx.arena, recipient, &r) < 0) {
-        refuse(s, recipient, &(struct smtp_refusal){ 451, S("4.3.0"), S("Out of memory while resolving the recipient") }, S("try again"));
+        refuse(s, recipient,
+               &(struct smtp_refusal){ 451, S("4.3.0"), S("Out of memory while resolving the recipient") },
+               S("try again"));
         return false;
     }
     if (r.class == DIRECTORY_LOCAL && !leads_away(&r))
@@ -185,7 +189,8 @@ static bool reachable(struct smtp_session *s, str recipient)
         refuse(s, recipient, &no, S("make the account (posthouse account add), or an alias that leads to one"));
         return false;
     }
-    no.text = arena_printf(&s->tx.arena, "<%.*s>: leads to another host, and this version cannot send there", STR_ARG(recipient));
+    no.text = arena_printf(&s->tx.arena, "<%.*s>: leads to another host, and this version cannot send there",
+                           STR_ARG(recipient));
     refuse(s, recipient, &no, S("send to an address of this host's domains"));
     return false;
 }

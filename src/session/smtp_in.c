@@ -26,7 +26,8 @@ static void send_positions(struct smtp_in *in, enum ipc_type type, const struct 
     buf_done(&b);
 }
 
-/* Everything that was appended is durable and answered; what the store has not placed yet it places at its next start. */
+/* Everything that was appended is durable and answered; what the store has not placed yet it places at its next start.
+ */
 static void finish(struct smtp_in *in)
 {
     loop_unwatch(in->role->loop, &in->log_io);
@@ -47,7 +48,8 @@ static void log_ready(struct loop_io *io, uint32_t events)
     } while (n == PROGRESS_BATCH);
     if (n < 0 && !in->log_dead) {
         in->log_dead = true;
-        events_say(&in->role->events, EVENT_ERROR, "log_failed", S("a sync of the receive log failed: nothing more is acknowledged, the role restarts"));
+        events_say(&in->role->events, EVENT_ERROR, "log_failed",
+                   S("a sync of the receive log failed: nothing more is acknowledged, the role restarts"));
     }
     smtp_intake_synced(in);
     if (in->log_dead)
@@ -118,8 +120,10 @@ static int configure(struct role *r)
             .smtputf8 = true,
             .chunking = true,
             .normalize_newlines = str_eq(c->smtpd_forbid_bare_newline, S("normalize")),
-            .limits = { .line_max = 2048, .recipients_max = (uint32_t)c->smtpd_recipient_limit,
-                        .errors_max = (uint32_t)c->smtpd_hard_error_limit, .commands_max = (uint32_t)c->smtpd_junk_command_limit,
+            .limits = { .line_max = 2048,
+                        .recipients_max = (uint32_t)c->smtpd_recipient_limit,
+                        .errors_max = (uint32_t)c->smtpd_hard_error_limit,
+                        .commands_max = (uint32_t)c->smtpd_junk_command_limit,
                         .size_max = c->message_size_limit },
         };
     }
@@ -142,12 +146,15 @@ static void attach(struct smtp_in *in)
 static int start(struct role *r)
 {
     struct smtp_in *in = self(r);
-    struct receive_log_config config = { .dir_fd = r->data_dir, .segment_size = r->config->conf->log_segment_size, .env = r->env,
+    struct receive_log_config config = { .dir_fd = r->data_dir,
+                                         .segment_size = r->config->conf->log_segment_size,
+                                         .env = r->env,
                                          .memory_max = LOG_MEMORY_MAX };
     uint8_t key[16];
     int e = receive_log_open(&config, &in->log);
     if (e < 0) {
-        events_say(&r->events, EVENT_ERROR, "log_failed", S("the receive log cannot be opened; is there room on the disk, and may the role write?"));
+        events_say(&r->events, EVENT_ERROR, "log_failed",
+                   S("the receive log cannot be opened; is there room on the disk, and may the role write?"));
         return e;
     }
     r->env->random(key, sizeof(key));

@@ -1,5 +1,6 @@
-/* A message on its way into the receive log: trace line in front, header judged by the agent, card made while it streams by, held in
- * memory while small, appended once, acknowledged after the sync that covers it (DESIGN 1.1, 5.3, 8.4). */
+/* A message on its way into the receive log: trace line in front, header judged by the agent, card made while it
+ * streams by, held in memory while small, appended once, acknowledged after the sync that covers it
+ * (DESIGN 1.1, 5.3, 8.4). */
 #include <errno.h>
 #include "base/date.h"
 #include "session/smtp_session.h"
@@ -84,8 +85,9 @@ static int stream_write(struct smtp_session *s, str piece)
 {
     int r = receive_log_stream_write(s->tx.content.stream, piece);
     if (r < 0)
-        s->tx.content.refusal = r == -ENOSPC ? REFUSE(452, "4.3.1", "Not enough disk space; try again later")
-                                             : REFUSE(451, "4.3.0", "The message could not be written; try again later");
+        s->tx.content.refusal = r == -ENOSPC
+                                    ? REFUSE(452, "4.3.1", "Not enough disk space; try again later")
+                                    : REFUSE(451, "4.3.0", "The message could not be written; try again later");
     return r;
 }
 
@@ -175,7 +177,8 @@ void smtp_intake_add(struct smtp_session *s, str piece)
         else
             hold(s, piece);
     }
-    if (!c->refusal.code && c->header_done && !c->stream && (c->head.n + c->body.n > CONTENT_HELD_MAX || s->in->held > CONTENT_ROLE_MAX))
+    if (!c->refusal.code && c->header_done && !c->stream &&
+        (c->head.n + c->body.n > CONTENT_HELD_MAX || s->in->held > CONTENT_ROLE_MAX))
         begin_stream(s);
     if (c->refusal.code) {
         let_go(s);

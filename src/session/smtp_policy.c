@@ -5,8 +5,8 @@
 
 enum { CHANGES_MAX = 4, WORDS_MAX = 1024 };
 
-static int compile_list(struct arena *a, enum policy_stage stage, const struct conf_words *words, struct policy_list *out,
-                        struct policy_error *out_error)
+static int compile_list(struct arena *a, enum policy_stage stage, const struct conf_words *words,
+                        struct policy_list *out, struct policy_error *out_error)
 {
     struct policy_word *w = ARENA_ARRAY(a, struct policy_word, words->n + 1);
     if (!w)
@@ -16,16 +16,20 @@ static int compile_list(struct arena *a, enum policy_stage stage, const struct c
     return policy_compile(a, stage, w, words->n, out, out_error);
 }
 
-int smtp_policy_nets(struct arena *a, const struct conf_words *words, struct policy_nets *out, struct policy_error *out_error)
+int smtp_policy_nets(struct arena *a, const struct conf_words *words, struct policy_nets *out,
+                     struct policy_error *out_error)
 {
     struct policy_net *nets = ARENA_ARRAY(a, struct policy_net, words->n + 1);
     if (!nets)
         return -ENOMEM;
     for (size_t i = 0; i < words->n; i++)
         if (policy_net_parse(words->word[i].text, &nets[i]) < 0) {
-            *out_error = (struct policy_error){ words->word[i].file, words->word[i].line,
-                arena_printf(a, "\"%.*s\" is not a network; expected an address, or address/bits without host bits beyond them",
-                             STR_ARG(words->word[i].text)) };
+            *out_error = (struct policy_error){
+                words->word[i].file, words->word[i].line,
+                arena_printf(
+                    a, "\"%.*s\" is not a network; expected an address, or address/bits without host bits beyond them",
+                    STR_ARG(words->word[i].text))
+            };
             return -EINVAL;
         }
     *out = (struct policy_nets){ nets, words->n };
@@ -43,8 +47,8 @@ static bool is_smtp(enum conf_service s)
     return s == CONF_SMTP || s == CONF_SUBMISSION || s == CONF_SUBMISSIONS;
 }
 
-static int compile_listener(struct arena *a, const struct conf *c, const struct conf_listener *l, struct policy_rules *out,
-                            struct policy_error *out_error)
+static int compile_listener(struct arena *a, const struct conf *c, const struct conf_listener *l,
+                            struct policy_rules *out, struct policy_error *out_error)
 {
     out->delay_reject = c->smtpd_delay_reject;
     out->recipient_delimiter = c->recipient_delimiter;
@@ -61,8 +65,8 @@ static int compile_listener(struct arena *a, const struct conf *c, const struct 
     return r < 0 ? -EINVAL : 0;
 }
 
-int smtp_policy_compile(struct arena *a, const struct conf *c, struct policy_rules **out_rules, struct policy_nets *out_trusted,
-                        struct policy_error *out_error)
+int smtp_policy_compile(struct arena *a, const struct conf *c, struct policy_rules **out_rules,
+                        struct policy_nets *out_trusted, struct policy_error *out_error)
 {
     struct policy_rules *rules = ARENA_ARRAY(a, struct policy_rules, c->n_listeners + 1);
     *out_error = (struct policy_error){ .text = S("no memory for the restriction lists") };
@@ -158,7 +162,9 @@ void smtp_policy_decide(const struct smtp_policy *p, const struct policy_rules *
             return;
         smtp_policy_answer(p, facts);
     }
-    *out = (struct policy_verdict){ .action = POLICY_DEFER, .code = 451, .enhanced = S("4.3.0"), .text = S("Too many look-ups for one decision") };
+    *out = (struct policy_verdict){
+        .action = POLICY_DEFER, .code = 451, .enhanced = S("4.3.0"), .text = S("Too many look-ups for one decision")
+    };
 }
 
 static void add_checks(struct buf *event, struct buf *text, const struct policy_verdict *v)
@@ -183,13 +189,16 @@ static void add_facts(struct buf *event, struct buf *text, const struct policy_f
     static const char *const kind[] = { "table", "address", "owner" };
     static const char *const class[] = { "foreign", "unknown here", "local" };
     for (const struct policy_fact *f = facts->first; f; f = f->next) {
-        buf_addf(text, "%s%s %.*s%s%.*s: ", text->n ? "; " : "", kind[f->kind], STR_ARG(f->subject), f->subject.n ? " " : "", STR_ARG(f->key));
+        buf_addf(text, "%s%s %.*s%s%.*s: ", text->n ? "; " : "", kind[f->kind], STR_ARG(f->subject),
+                 f->subject.n ? " " : "", STR_ARG(f->key));
         if (f->kind == POLICY_FACT_ADDRESS && f->value >= 0 && f->value < 3)
             buf_add(text, str_z(class[f->value]));
         else if (f->kind == POLICY_FACT_OWNER)
             buf_add(text, f->value ? S("may send") : S("may not send"));
         else
-            buf_add(text, f->state == POLICY_FACT_FOUND ? f->text : f->state == POLICY_FACT_ABSENT ? S("no entry") : S("failed"));
+            buf_add(text, f->state == POLICY_FACT_FOUND    ? f->text
+                          : f->state == POLICY_FACT_ABSENT ? S("no entry")
+                                                           : S("failed"));
     }
     event_str(event, "facts", buf_str(text));
 }

@@ -1,4 +1,5 @@
-/* The restriction lists of a generation, compiled for each listener, and the answers to the questions their engine asks. */
+/* The restriction lists of a generation, compiled for each listener, and the answers to the questions their engine
+ * asks. */
 #pragma once
 #include "io/role.h"
 #include "policy/policy.h"
@@ -11,13 +12,14 @@ struct smtp_policy { /* of one generation; transactions that began with it keep 
     uint32_t refs;
 };
 
-/* Compiles all lists and runs the open-relay check on each SMTP listener. 0, or -EINVAL with the place and reason in *out_error (text
- * in `a`). `rules` gets conf->n_listeners entries. Used by `config check` too. */
-int smtp_policy_compile(struct arena *a, const struct conf *c, struct policy_rules **out_rules, struct policy_nets *out_trusted,
-                        struct policy_error *out_error);
+/* Compiles all lists and runs the open-relay check on each SMTP listener. 0, or -EINVAL with the place and reason in
+ * *out_error (text in `a`). `rules` gets conf->n_listeners entries. Used by `config check` too. */
+int smtp_policy_compile(struct arena *a, const struct conf *c, struct policy_rules **out_rules,
+                        struct policy_nets *out_trusted, struct policy_error *out_error);
 
 /* Networks of a setting, in the arena. 0, -EINVAL with *out_error, -ENOMEM. */
-int smtp_policy_nets(struct arena *a, const struct conf_words *words, struct policy_nets *out, struct policy_error *out_error);
+int smtp_policy_nets(struct arena *a, const struct conf_words *words, struct policy_nets *out,
+                     struct policy_error *out_error);
 
 /* Takes a reference of config. */
 int smtp_policy_new(struct role_config *config, struct smtp_policy **out, struct policy_error *out_error);

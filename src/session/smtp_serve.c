@@ -1,5 +1,5 @@
-/* A session of role smtp-in: the engine's events turned into decisions and replies. Invariant: a session is freed only at the end of
- * a turn (smtp_in.c), so no callback sees freed memory. */
+/* A session of role smtp-in: the engine's events turned into decisions and replies. Invariant: a session is freed only
+ * at the end of a turn (smtp_in.c), so no callback sees freed memory. */
 #include <errno.h>
 #include "session/smtp_session.h"
 
@@ -149,7 +149,11 @@ static void auth_done(struct auth_run *run, enum auth_end end, str account)
     struct buf *e = smtp_session_event(s, EVENT_INFO, "auth");
     event_str(e, "user", str_of(run->user, run->user_len));
     event_str(e, "client", str_z(s->conn.address));
-    event_str(e, "result", end == AUTH_OK ? S("ok") : end == AUTH_WRONG ? S("wrong") : end == AUTH_MALFORMED ? S("malformed") : S("unavailable"));
+    event_str(e, "result",
+              end == AUTH_OK          ? S("ok")
+              : end == AUTH_WRONG     ? S("wrong")
+              : end == AUTH_MALFORMED ? S("malformed")
+                                      : S("unavailable"));
     smtp_session_event_end(s);
     if (end == AUTH_OK) {
         s->in->count.auth_ok++;
@@ -186,7 +190,8 @@ static void on_handshake(struct conn *conn, bool ok)
     smtp_session_pump(s);
 }
 
-/* What came after STARTTLS in clear text must not survive (RFC 3207 4.2): it is not dropped in silence, the session ends. */
+/* What came after STARTTLS in clear text must not survive (RFC 3207 4.2): it is not dropped in silence, the session
+ * ends. */
 static void on_starttls(struct smtp_session *s)
 {
     if (s->conn.in.n) {
@@ -248,7 +253,8 @@ static enum smtp_event_kind run(struct smtp_session *s)
         size_t n = 0;
         smtp_server_next(s->engine, str_from(buf_str(&s->conn.in), used), &n, &ev);
         used += n;
-        if (ev.kind == SMTP_STARTTLS || ev.kind == SMTP_CLOSE || ev.kind == SMTP_NEED_INPUT || ev.kind == SMTP_NEED_REPLY)
+        if (ev.kind == SMTP_STARTTLS || ev.kind == SMTP_CLOSE || ev.kind == SMTP_NEED_INPUT ||
+            ev.kind == SMTP_NEED_REPLY)
             break;
         handle(s, &ev);
         if (s->closing || s->is_waiting || smtp_server_output(s->engine)->n > OUTPUT_MAX)

@@ -1,5 +1,5 @@
-/* SMTP served: the engine (proto/smtp_server) joined to sockets, policy, log-in and the receive log. The MTA (25) and the MSA
- * (587, 465) are two rows of struct smtp_agent; everything else is one road. This is role smtp-in. */
+/* SMTP served: the engine (proto/smtp_server) joined to sockets, policy, log-in and the receive log. The MTA (25) and
+ * the MSA (587, 465) are two rows of struct smtp_agent; everything else is one road. This is role smtp-in. */
 #pragma once
 #include "io/conn.h"
 #include "message/header.h"
@@ -16,8 +16,8 @@ struct smtp_refusal { int code; str enhanced, text; };
 struct smtp_agent {
     const char *name;        /* "mta", "msa" */
     bool msa;
-    /* Judges and repairs the header (raw, without the empty line); appends what is to be stored to out. NULL: the header passes as it
-     * came. 0; -EACCES with *out_refusal; -ENOBUFS, -ENOMEM. */
+    /* Judges and repairs the header (raw, without the empty line); appends what is to be stored to out. NULL: the
+     * header passes as it came. 0; -EACCES with *out_refusal; -ENOBUFS, -ENOMEM. */
     int (*header)(struct smtp_session *s, str header, struct buf *out, struct smtp_refusal *out_refusal);
 };
 
@@ -32,7 +32,8 @@ struct smtp_message_view {
     int64_t unix_s;
 };
 void smtp_session_view(struct smtp_session *s, struct smtp_message_view *out);
-/* Adds a trace event of this session; NULL-safe fields follow on the returned buffer, end with smtp_session_event_end. */
+/* Adds a trace event of this session; NULL-safe fields follow on the returned buffer, end with smtp_session_event_end.
+ */
 struct buf *smtp_session_event(struct smtp_session *s, enum event_level level, const char *name);
 void smtp_session_event_end(struct smtp_session *s);
 

@@ -15,7 +15,9 @@
 #define BACKLOG_MAX (256u << 20)           /* not yet applied by the store (DESIGN 2) */
 #define HOPCOUNT_MAX 50
 
-struct smtp_counters { uint64_t connections, refused_connections, messages, bytes, rejected, deferred, auth_ok, auth_failed, tls, timeouts; };
+struct smtp_counters {
+    uint64_t connections, refused_connections, messages, bytes, rejected, deferred, auth_ok, auth_failed, tls, timeouts;
+};
 
 struct smtp_in {
     struct role *role;
@@ -101,7 +103,8 @@ void smtp_envelope_rcpt(struct smtp_session *s, const struct smtp_event *ev);
 void smtp_envelope_data(struct smtp_session *s, const struct smtp_event *ev);
 void smtp_envelope_end(struct smtp_session *s);
 /* Runs the policy engine and writes its event; true: go on. Otherwise the reply has been given. */
-bool smtp_envelope_judge(struct smtp_session *s, enum policy_stage at, const struct policy_session *ps, const char *event);
+bool smtp_envelope_judge(struct smtp_session *s, enum policy_stage at, const struct policy_session *ps,
+                         const char *event);
 
 /* smtp_intake.c */
 void smtp_intake_begin(struct smtp_session *s);

@@ -41,7 +41,7 @@ enum statement {
     BEGIN, COMMIT, ROLLBACK, VERSION, META_GET, META_SET, LOG_ID, LOG_ADD, LOG_NAME,
     MAILBOX_ADD, MAILBOX_NAMED, MAILBOX_GET, MAILBOX_PLACED, MAILBOX_DROPPED, MAILBOX_JUMP,
     MESSAGE_ADD, MESSAGE_DROP, MESSAGE_EXISTS, MESSAGE_PLACED, MESSAGE_WALK, MESSAGE_WALK_ALL,
-    APPLIED_GET, APPLIED_SET, GAP_ADD, GAP_FIND, GAP_DROP, GAP_FIRST,
+    APPLIED_GET, APPLIED_SET, GAP_ADD, GAP_EXTEND, GAP_FIND, GAP_DROP, GAP_FIRST,
     STATEMENTS,
 };
 
@@ -74,6 +74,7 @@ static const char *const sql[STATEMENTS] = {
     [APPLIED_GET] = "SELECT offset, sealed FROM applied WHERE log = ?1 AND segment = ?2",
     [APPLIED_SET] = "INSERT OR REPLACE INTO applied VALUES(?1, ?2, ?3, ?4)",
     [GAP_ADD] = "INSERT OR REPLACE INTO gap VALUES(?1, ?2, ?3, ?4)",
+    [GAP_EXTEND] = "UPDATE gap SET stop = ?4 WHERE log = ?1 AND segment = ?2 AND stop = ?3",
     [GAP_FIND] = "SELECT start, stop FROM gap WHERE log = ?1 AND segment = ?2 AND start <= ?3 AND stop >= ?4 LIMIT 1",
     [GAP_DROP] = "DELETE FROM gap WHERE log = ?1 AND segment = ?2 AND start = ?3",
     [GAP_FIRST] = "SELECT log, segment, start, stop FROM gap ORDER BY log, segment, start LIMIT 1",
@@ -459,7 +460,10 @@ int index_row_message_drop(struct index *ix, uint64_t mailbox, uint32_t uid)
 
 int index_row_gap_add(struct index *ix, uint64_t log, uint64_t segment, uint64_t from, uint64_t to)
 {
-    int r = change(ix, GAP_ADD, VALUES(I(log), I(segment), I(from), I(to)));
+    int r = change(ix, GAP_EXTEND, VALUES(I(log), I(segment), I(from), I(to)));
+    if (r != 0)
+        return r;
+    r = change(ix, GAP_ADD, VALUES(I(log), I(segment), I(from), I(to)));
     ix->working.gaps += r == 1;
     return r;
 }

@@ -55,6 +55,7 @@ static int apply_delivered(struct index *ix, const struct journal_record *r)
         return k;
     bool lost = false; /* the record that created its mailbox is gone */
     for (size_t i = 0; i < d->n_placed; i++) {
+        state->last_mailbox = MAX(state->last_mailbox, d->placed[i].mailbox);
         k = index_row_mailbox_placed(ix, d->placed[i].mailbox, d->placed[i].uid);
         lost = lost || k == 0;
         if (k > 0)

@@ -1,6 +1,6 @@
-/* The meta part of a message record: see message_record.h. A run of fields, each a tag byte and a length-prefixed value; the
- * last is END, so a cut record is never taken for a whole one. The fixed numbers travel in one field; what later versions
- * add gets tags of its own. */
+/* The meta part of a message record: see message_record.h. A run of fields, each a tag byte and a length-prefixed
+ * value; the last is END, so a cut record is never taken for a whole one. The fixed numbers travel in one field; what
+ * later versions add gets tags of its own. */
 #include <errno.h>
 #include "store/message_record.h"
 #include "base/pack.h"

@@ -1,6 +1,6 @@
-/* What is stored beside the content of a message: the envelope and the session that brought it (DESIGN 5.2), the verdict for each
- * recipient, and the card. Encoded as tagged, length-prefixed fields; unknown tags with the must-understand bit (0x80) are refused,
- * others skipped; duplicates are refused. */
+/* What is stored beside the content of a message: the envelope and the session that brought it (DESIGN 5.2), the
+ * verdict for each recipient, and the card. Encoded as tagged, length-prefixed fields; unknown tags with the
+ * must-understand bit (0x80) are refused, others skipped; duplicates are refused. */
 #pragma once
 #include "base/arena.h"
 #include "base/buf.h"

@@ -1,5 +1,5 @@
-/* Appending messages: see receive_log.h. What a turn of the loop brings is staged in one kept buffer and written with one
- * pwrite; a message too large for that buffer is written at once.
+/* Appending messages: see receive_log.h. What a turn of the loop brings is staged in one kept buffer and written with
+ * one pwrite; a message too large for that buffer is written at once.
  *
  * Invariants
  * 1. `stage` holds exactly the bytes [written, end) of `current`.
@@ -72,8 +72,8 @@ int receive_log_alive(struct receive_log *l)
     return l->failed;
 }
 
-void receive_log_header(const struct segment_file *f, uint64_t offset, uint64_t content_len, uint32_t content_crc, str meta,
-                        char out[RECORD_HEADER_SIZE])
+void receive_log_header(const struct segment_file *f, uint64_t offset, uint64_t content_len, uint32_t content_crc,
+                        str meta, char out[RECORD_HEADER_SIZE])
 {
     struct record_header h = {
         .type = RECORD_MESSAGE,
@@ -147,7 +147,8 @@ static int stage(struct receive_log *l, const char *header, const str *pieces, s
 }
 
 /* The header goes last, so that a failure on the way leaves nothing that looks like a record. */
-static int write_through(struct receive_log *l, const char *header, const str *pieces, size_t n, str meta, uint64_t total)
+static int write_through(struct receive_log *l, const char *header, const str *pieces, size_t n, str meta,
+                         uint64_t total)
 {
     int r = receive_log_flush(l);
     uint64_t at = l->end + RECORD_HEADER_SIZE;
@@ -170,7 +171,8 @@ static int write_through(struct receive_log *l, const char *header, const str *p
     return 0;
 }
 
-int receive_log_append(struct receive_log *l, const str *pieces, size_t n, str meta, uint64_t *out_ticket, struct log_position *out_position)
+int receive_log_append(struct receive_log *l, const str *pieces, size_t n, str meta, uint64_t *out_ticket,
+                       struct log_position *out_position)
 {
     int r = receive_log_alive(l);
     if (r < 0)

@@ -38,7 +38,8 @@ void segment_header_encode(const struct segment_header *h, char out[SEGMENT_HEAD
 
 int segment_header_decode(str in, struct segment_header *out)
 {
-    if (in.n < SEGMENT_HEADER_SIZE || !str_starts(in, SEGMENT_MAGIC) || get_u32(in.p + 60) != crc32c(0, str_first(in, 60)))
+    if (in.n < SEGMENT_HEADER_SIZE || !str_starts(in, SEGMENT_MAGIC) ||
+        get_u32(in.p + 60) != crc32c(0, str_first(in, 60)))
         return -EBADMSG;
     if (get_u32(in.p + 8) != SEGMENT_VERSION)
         return -EPROTO;
@@ -257,7 +258,8 @@ int segment_reader_next(struct segment_reader *r, bool check_crc, struct record_
     struct record_header h;
     int k = next_record(r, check_crc, &h);
     if (k == 1 && h.offset != r->at)
-        k = next_record(r, check_crc, &h); /* the file may be growing under us: damage is what is still there on a second look */
+        k = next_record(r, check_crc,
+                        &h); /* the file may be growing under us: damage is what is still there on a second look */
     if (k != 1)
         return k;
     r->damaged += h.offset - r->at;

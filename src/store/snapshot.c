@@ -1,4 +1,5 @@
-/* Reading snapshots: see snapshot.h. The file comes from the store, which does not lie, but nothing in it is used unchecked. */
+/* Reading snapshots: see snapshot.h. The file comes from the store, which does not lie, but nothing in it is used
+ * unchecked. */
 #include "store/snapshot.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -69,7 +70,8 @@ int snapshot_entry(const struct snapshot *s, size_t i, struct snapshot_entry *ou
         .content_len = get_u64(p + 32), .received_us = get_u64(p + 40), .meta_len = get_u32(p + 64),
     };
     memcpy(e.session, p + 48, sizeof(e.session));
-    if (!text_at(s, get_u64(p + 72), get_u32(p + 68), &e.prefix) || !text_at(s, get_u64(p + 80), get_u32(p + 88), &e.log))
+    if (!text_at(s, get_u64(p + 72), get_u32(p + 68), &e.prefix) ||
+        !text_at(s, get_u64(p + 80), get_u32(p + 88), &e.log))
         return -EBADMSG;
     if (e.size - e.prefix.n != e.content_len)
         return -EBADMSG;

@@ -275,6 +275,10 @@ int store_turn(struct store *s)
         r = store_fill_gaps(s);
     if (r == 0)
         r = write_open(s);
+    if (r == -EBADMSG) {
+        r = store_reindex(s);
+        return r == -EBADMSG ? -EIO : r;
+    }
     if (r == -ENOSPC) {
         say_stuck(s);
         return 0;
@@ -302,33 +306,40 @@ int store_flush(struct store *s)
     return r;
 }
 
+static int find_or_create(struct store *s, str account, str name, struct index_mailbox *out)
+{
+    struct box *box;
+    int r = index_mailbox_named(s->index, account, name, out);
+    if (r != 0)
+        return r;
+    r = store_box(s, account, name, &box);
+    if (r == 0)
+        r = store_flush(s);
+    if (r == 0)
+        r = index_mailbox_named(s->index, account, name, out);
+    return r == 0 ? -EIO : r;
+}
+
 int store_mailbox(struct store *s, str account, str name, struct store_mailbox *out)
 {
     struct index_mailbox row;
-    int r = index_mailbox_named(s->index, account, name, &row);
-    if (r == 0) {
-        struct box *box;
-        r = store_box(s, account, name, &box);
-        if (r == 0)
-            r = store_flush(s);
-        if (r == 0)
-            r = index_mailbox_named(s->index, account, name, &row);
-        if (r == 0)
-            r = -EIO;
-    }
+    int r = s->failed ? s->failed : find_or_create(s, account, name, &row);
+    if (r == -EBADMSG && store_reindex(s) == 0)
+        r = find_or_create(s, account, name, &row);
     if (r < 0)
-        return r == -EBADMSG ? store_reindex(s) < 0 ? -EIO : -EAGAIN : r;
+        return r == -EBADMSG ? -EIO : r;
     *out = (struct store_mailbox){ .id = row.id, .uidvalidity = row.uidvalidity, .uidnext = row.uidnext };
     return 0;
 }
 
 static int stage_expunged(struct store *s, uint64_t mailbox, const uint32_t *uids, size_t n)
 {
-    struct journal_record record = { .kind = JOURNAL_expunged, .expunged = { .mailbox = mailbox, .uids = uids, .n = n } };
+    struct journal_record record = { .kind = JOURNAL_expunged,
+                                     .expunged = { .mailbox = mailbox, .uids = uids, .n = n } };
     return n ? store_stage(s, &record) : 0;
 }
 
-int store_expunge(struct store *s, uint64_t mailbox, const uint32_t *uids, size_t n, uint64_t *out_ticket)
+static int stage_expunge(struct store *s, uint64_t mailbox, const uint32_t *uids, size_t n, uint64_t *out_ticket)
 {
     uint32_t there[UIDS_A_RECORD];
     size_t n_there = 0;
@@ -346,9 +357,17 @@ int store_expunge(struct store *s, uint64_t mailbox, const uint32_t *uids, size_
     if (r >= 0)
         r = stage_expunged(s, mailbox, there, n_there);
     if (r < 0)
-        return r == -EBADMSG ? -EIO : r;
+        return r;
     *out_ticket = s->next_lsn > before ? s->next_lsn - 1 : store_committed(s);
     return 0;
+}
+
+int store_expunge(struct store *s, uint64_t mailbox, const uint32_t *uids, size_t n, uint64_t *out_ticket)
+{
+    int r = stage_expunge(s, mailbox, uids, n, out_ticket);
+    if (r == -EBADMSG && store_reindex(s) == 0)
+        r = stage_expunge(s, mailbox, uids, n, out_ticket);
+    return r == -EBADMSG ? -EIO : r;
 }
 
 uint64_t store_durable(const struct store *s)
@@ -360,8 +379,13 @@ void store_stats(const struct store *s, struct store_stats *out)
 {
     const struct index_state *x = index_state(s->index);
     *out = (struct store_stats){
-        .lsn = s->next_lsn - 1, .placed = x->placed, .expunged = x->expunged, .unplaced = x->unplaced, .messages = x->messages,
-        .mailboxes = x->mailboxes, .journal_syncs = journal_syncs(s->journal),
+        .lsn = s->next_lsn - 1,
+        .placed = x->placed,
+        .expunged = x->expunged,
+        .unplaced = x->unplaced,
+        .messages = x->messages,
+        .mailboxes = x->mailboxes,
+        .journal_syncs = journal_syncs(s->journal),
         .backlog_bytes = s->batches[0].log_bytes + s->batches[1].log_bytes,
     };
 }

@@ -1,9 +1,9 @@
-/* The store: the only writer of the truth about mailboxes (DESIGN 1.2, 2, 5). It reads what receive logs made durable, expands
- * recipients once, journals every change of state in one order (LSN), and keeps the SQLite index as a view that can be thrown away.
- * Calls belong to the role's loop thread; the journal has a sync thread of its own.
+/* The store: the only writer of the truth about mailboxes (DESIGN 1.2, 2, 5). It reads what receive logs made durable,
+ * expands recipients once, journals every change of state in one order (LSN), and keeps the SQLite index as a view that
+ * can be thrown away. Calls belong to the role's loop thread; the journal has a sync thread of its own.
  *
- * Nothing that a client could see (mailbox id, UIDVALIDITY, UID) is published before its journal record is durable: the index is
- * committed, and the `placed` hook called, only after that sync. */
+ * Nothing that a client could see (mailbox id, UIDVALIDITY, UID) is published before its journal record is durable: the
+ * index is committed, and the `placed` hook called, only after that sync. */
 #pragma once
 #include "base/arena.h"
 #include "conf/directory.h"
@@ -32,21 +32,21 @@ struct store_config {
     void *arg;
 };
 
-/* Opens journal and index (lock file `lock` in data_fd: -EBUSY when another process has it), replays the journal beyond what the index
- * has applied, rebuilds the index if it is missing, damaged or ahead of the journal. */
+/* Opens journal and index (lock file `lock` in data_fd: -EBUSY when another process has it), replays the journal beyond
+ * what the index has applied, rebuilds the index if it is missing, damaged or ahead of the journal. */
 int store_open(const struct store_config *config, struct store **out);
 void store_close(struct store *s);
 /* The directory that expansion uses from now on (the blob is the caller's, valid until the next call). */
 void store_set_directory(struct store *s, const struct directory *d);
 
-/* A receive log's role has connected: its segments below first_segment are sealed by an earlier process: made durable, read to their
- * valid end, applied; empty or unfinished ones are removed. Also remembers the log. */
+/* A receive log's role has connected: its segments below first_segment are sealed by an earlier process: made durable,
+ * read to their valid end, applied; empty or unfinished ones are removed. Also remembers the log. */
 int store_log_attach(struct store *s, str log, uint64_t first_segment);
 /* That log is durable up to there: reads and stages the new records. Idempotent; unknown or old positions are fine. */
 int store_log_synced(struct store *s, str log, struct log_position to);
 
-/* After store_fd() is readable, or at the end of a turn of the loop: writes staged journal records, starts the sync, commits and
- * publishes what is durable. */
+/* After store_fd() is readable, or at the end of a turn of the loop: writes staged journal records, starts the sync,
+ * commits and publishes what is durable. */
 int store_turn(struct store *s);
 int store_fd(const struct store *s); /* eventfd */
 /* True when nothing is staged, unsynced or uncommitted. */
@@ -58,11 +58,12 @@ struct store_mailbox { uint64_t id; uint32_t uidvalidity, uidnext; };
 /* Finds the mailbox, or creates it (journalled, flushed). 0 or negative errno. */
 int store_mailbox(struct store *s, str account, str name, struct store_mailbox *out);
 
-/* An immutable list of a mailbox's messages in UID order, as a sealed memfd: struct store_snapshot_header, then entries, then a string
- * table (prefixes, log names). Read with store/snapshot.h. The caller owns *out_fd. */
+/* An immutable list of a mailbox's messages in UID order, as a sealed memfd: struct store_snapshot_header, then
+ * entries, then a string table (prefixes, log names). Read with store/snapshot.h. The caller owns *out_fd. */
 int store_snapshot(struct store *s, uint64_t mailbox, int *out_fd);
 
-/* Expunges the given UIDs (those that are gone are skipped). *out_ticket: durable when store_durable() has reached it. */
+/* Expunges the given UIDs (those that are gone are skipped). *out_ticket: durable when store_durable() has reached it.
+ */
 int store_expunge(struct store *s, uint64_t mailbox, const uint32_t *uids, size_t n, uint64_t *out_ticket);
 uint64_t store_durable(const struct store *s);
 
@@ -73,7 +74,7 @@ struct store_stats { uint64_t lsn, placed, expunged, unplaced, messages, mailbox
 void store_stats(const struct store *s, struct store_stats *out);
 
 /* Offline tools. Each finding is one sentence to `say`. Returns the number of findings, or negative errno.
- * check: walks every segment (MACs, CRCs, records, cards), the journal (order of LSN), and compares the index with what a replay gives.
- * rebuild: throws the index away and replays. */
+ * check: walks every segment (MACs, CRCs, records, cards), the journal (order of LSN), and compares the index with what
+ * a replay gives. rebuild: throws the index away and replays. */
 int store_check(int data_fd, const struct env *env, void (*say)(void *arg, bool finding, str sentence), void *arg);
 int store_rebuild(int data_fd, const struct env *env, void (*say)(void *arg, bool finding, str sentence), void *arg);

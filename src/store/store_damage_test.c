@@ -203,10 +203,11 @@ static void expect_all(struct world *w)
 static void test_journal_flip(void **state)
 {
     (void)state;
-    static const size_t records[] = { 0, 1, 2, 3, 10, 19, 21 }; /* 0, 2: the mailboxes' creation */
+    static const size_t records[] = { 0, 1, 2, 3, 10, 19, 21 }; /* 0, 1: the mailboxes' creation */
     for (size_t i = 0; i < ARRAY_LEN(records); i++) {
         _cleanup_world_ struct world w;
         char path[64];
+        struct store_mailbox box, was;
         world_init(&w);
         delivered(&w);
         nth_segment(&w, "journal", 0, path);
@@ -216,6 +217,7 @@ static void test_journal_flip(void **state)
         /* with its index the store does not even need that record */
         begin(&w);
         expect_all(&w);
+        assert_int_equal(store_mailbox(w.store, S("anna@example.org"), S("INBOX"), &was), 0);
         world_close(&w);
         /* without, it delivers again what the journal lost, with UIDs that nobody had */
         assert_int_equal(index_discard(w.fd), 0);
@@ -223,9 +225,9 @@ static void test_journal_flip(void **state)
         begin(&w);
         assert_true(w.notes > 0);
         expect_all(&w);
-        struct store_mailbox box;
         assert_int_equal(store_mailbox(w.store, S("anna@example.org"), S("INBOX"), &box), 0);
-        assert_true(box.uidnext > 1 << 20);
+        assert_true(box.uidnext > 1 << 20 || box.uidvalidity > was.uidvalidity);
+        assert_true(w.notes <= 10); /* one a gap, not one a message */
         world_close(&w);
         /* and from then on it is as any other */
         assert_int_equal(index_discard(w.fd), 0);

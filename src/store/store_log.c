@@ -131,7 +131,7 @@ static int open_segment(struct store *s, struct store_log *l, uint64_t number, s
     struct segment_reader r;
     int k = segment_reader_open(fd, &r);
     if (k < 0)
-        return k;
+        return k == -EBADMSG || k == -EPROTO ? -ENODATA : k; /* -EBADMSG is for the index */
     struct log_segment *g = calloc(1, sizeof(*g));
     if (!g)
         return -ENOMEM;
@@ -276,7 +276,11 @@ int store_log_synced(struct store *s, str log, struct log_position to)
         return 0;
     struct log_segment *g;
     int r = open_segment(s, l, to.segment, &g);
-    if (r == -EBADMSG && s->index) {
+    if (r == -EBADMSG && store_reindex(s) == 0)
+        r = open_segment(s, l, to.segment, &g);
+    if (r == -EBADMSG)
+        return -EIO;
+    if (r == -ENODATA) {
         store_note(s, "log %s segment %llu cannot be read", l->name, (unsigned long long)to.segment);
         return 0;
     }
@@ -373,10 +377,8 @@ static int attach_segment(struct store *s, struct store_log *l, uint64_t number)
     return finish_segment(s, l, &r, applied > SEGMENT_HEADER_SIZE || r.at > from);
 }
 
-int store_log_attach(struct store *s, str log, uint64_t first_segment)
+static int attach(struct store *s, str log, uint64_t first_segment)
 {
-    if (!s->has_directory)
-        return -EINVAL;
     int r = store_flush(s);
     if (r < 0)
         return r;
@@ -393,6 +395,19 @@ int store_log_attach(struct store *s, str log, uint64_t first_segment)
     for (size_t i = 0; i < n && list[i] < first_segment && r == 0; i++)
         r = attach_segment(s, l, list[i]);
     return r;
+}
+
+int store_log_attach(struct store *s, str log, uint64_t first_segment)
+{
+    if (!s->has_directory)
+        return -EINVAL;
+    int r = attach(s, log, first_segment);
+    if (r != -EBADMSG)
+        return r;
+    r = store_reindex(s);
+    if (r == 0)
+        r = attach(s, log, first_segment);
+    return r == -EBADMSG ? -EIO : r;
 }
 
 static int fill_gap(struct store *s, const struct index_gap *gap, int dir_fd)

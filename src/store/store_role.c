@@ -132,7 +132,8 @@ static void turn(struct store_role *sr)
 {
     int r = store_turn(sr->store);
     if (r < 0) {
-        events_say(&sr->role->events, EVENT_ERROR, "store_failed", S("the journal or index could not be written: the role restarts and replays"));
+        events_say(&sr->role->events, EVENT_ERROR, "store_failed",
+                   S("the journal or index could not be written: the role restarts and replays"));
         loop_stop(sr->role->loop);
         return;
     }
@@ -140,8 +141,8 @@ static void turn(struct store_role *sr)
     answer_expunges(sr);
 }
 
-/* Placing waits for nobody but the reader of a mailbox, so the first message of a quiet moment gives others GATHER_MS to share its
- * journal sync; under load the next sync starts when the last has returned. */
+/* Placing waits for nobody but the reader of a mailbox, so the first message of a quiet moment gives others GATHER_MS
+ * to share its journal sync; under load the next sync starts when the last has returned. */
 static void turn_end(struct loop_turn *t)
 {
     struct store_role *sr = CONTAINER_OF(t, struct store_role, turn);
@@ -196,7 +197,8 @@ static int log_trouble(struct store_role *sr, int r)
 {
     if (r >= 0 || r == -EBADMSG)
         return r;
-    events_say(&sr->role->events, EVENT_ERROR, "store_failed", S("a receive log could not be read or the journal written: the role restarts"));
+    events_say(&sr->role->events, EVENT_ERROR, "store_failed",
+               S("a receive log could not be read or the journal written: the role restarts"));
     loop_stop(sr->role->loop);
     return 0;
 }
@@ -375,13 +377,18 @@ static int start(struct role *r)
 {
     struct store_role *sr = self(r);
     uint8_t key[16];
-    struct store_config config = { .data_fd = r->data_dir, .segment_size = r->config->conf->log_segment_size, .env = r->env,
-                                   .placed = placed, .note = note, .arg = sr };
+    struct store_config config = { .data_fd = r->data_dir,
+                                   .segment_size = r->config->conf->log_segment_size,
+                                   .env = r->env,
+                                   .placed = placed,
+                                   .note = note,
+                                   .arg = sr };
     int e = store_open(&config, &sr->store);
     if (e < 0) {
         events_say(&r->events, EVENT_ERROR, "store_failed",
-                   e == -EBUSY ? S("the store is in use by another process; is another server running on this data_directory?")
-                               : S("the store cannot be opened; posthouse store check says more"));
+                   e == -EBUSY
+                       ? S("the store is in use by another process; is another server running on this data_directory?")
+                       : S("the store cannot be opened; posthouse store check says more"));
         return e;
     }
     configure(r);
@@ -421,8 +428,13 @@ static void stop(struct role *r)
     loop_stop(r->loop);
 }
 
-static const struct role_ops ops = { .id = ROLE_STORE, .start = start, .configure = configure, .frame = frame, .peer_down = peer_down,
-                                     .status = status, .stop = stop };
+static const struct role_ops ops = { .id = ROLE_STORE,
+                                     .start = start,
+                                     .configure = configure,
+                                     .frame = frame,
+                                     .peer_down = peer_down,
+                                     .status = status,
+                                     .stop = stop };
 
 int store_role_run(void)
 {

@@ -311,7 +311,7 @@ def read_options():
     parser.add_argument("--host", default="127.0.0.1")
     for name in ("smtp", "submission", "submissions", "pop3", "pop3s"):
         parser.add_argument("--" + name, type=int, metavar="PORT")
-    parser.add_argument("--ca", help="PEM file to check the server's certificate against; without it, it is not checked")
+    parser.add_argument("--ca", help="PEM file to check the certificate against; without it, it is not checked")
     parser.add_argument("--accounts", help="file with a line `address password` for each account")
     parser.add_argument("files", nargs="+")
     options = parser.parse_args()

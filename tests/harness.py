@@ -36,7 +36,7 @@ SERVICES = {"smtp": 25, "submission": 587, "submissions": 465, "pop3": 110, "pop
 DOMAIN = "posthouse.test"
 poplib._MAXLINE = 1 << 20  # its own limit is 2048, messages have longer lines
 START_SECONDS = 5
-LOG_TAIL = 40
+LOG_TAIL = 20
 
 
 class Skip(Exception):
@@ -430,7 +430,7 @@ class Instance:
             lines = self.log(all_starts=True).splitlines()
             print(f"    log of {self.dir} (last {LOG_TAIL} of {len(lines)} lines):")
             for line in lines[-LOG_TAIL:]:
-                print("    | " + line[:400])
+                print("    | " + line[:250])
 
     # talking to it
 

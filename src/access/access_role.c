@@ -44,7 +44,7 @@ static int configure(struct role *r)
             .hostname = c->hostname,
             .stls = c->listeners[i].service != CONF_POP3S && a->tls.context,
             .auth_mechanisms = S(SASL_MECHANISMS),
-            .line_max = 1024,
+            .line_max = 255,
             .errors_max = (uint32_t)c->smtpd_hard_error_limit,
             .utf8 = true,
             .expire_never = true,

@@ -10,8 +10,9 @@ struct admin_data {
     int fd;                  /* the data folder */
 };
 
-/* Reads the configuration and opens its data_directory, which stands relative to the configuration's folder. 0, or after a complaint
- * in the name of `command` an exit code (EXIT_CONFIG, EXIT_NOPERM, EXIT_UNAVAILABLE: nothing there yet, EXIT_IO). */
+/* Reads the configuration and opens its data_directory, which stands relative to the configuration's folder. 0, or
+ * after a complaint in the name of `command` an exit code (EXIT_CONFIG, EXIT_NOPERM, EXIT_UNAVAILABLE: nothing there
+ * yet, EXIT_IO). */
 int admin_data_dir(const char *command, const char *config_path, struct admin_data *out);
 /* A folder in the data folder ("trace"), open for reading. The same exit codes. */
 int admin_data_subdir(const struct admin_data *d, const char *command, const char *name, int *out_fd);

@@ -1,5 +1,6 @@
-/* `posthouse explain`: the last refusal of a session, message or address, in plain words: what was refused, by which rule, where that rule
- * stands, what was known, and what would change it. All of it was written into the event when the decision was made. */
+/* `posthouse explain`: the last refusal of a session, message or address, in plain words: what was refused, by which
+ * rule, where that rule stands, what was known, and what would change it. All of it was written into the event when the
+ * decision was made. */
 #include <errno.h>
 #include "admin/admin.h"
 #include "admin/trace_query.h"
@@ -135,7 +136,8 @@ static str last_part(str path)
     return str_from(path, (size_t)(str_rchr(path, '/') + 1));
 }
 
-/* The line that an event names, as the configuration has it today. Only files that the configuration itself names are looked at. */
+/* The line that an event names, as the configuration has it today. Only files that the configuration itself names are
+ * looked at. */
 static bool config_line(const struct trace_query *q, const struct trace_event *e, str *out)
 {
     str bundle = buf_str(&q->data->bundle), content, file = trace_get(e, "file"), main = conf_bundle_main(bundle);
@@ -190,23 +192,33 @@ static void put_rule(const struct trace_query *q, struct buf *out, const struct 
         put_place(q, out, e);
 }
 
+/* Does a fact begin here: "; KIND … : "? */
+static bool fact_begins(str s)
+{
+    static const str kinds[] = { S("; table "), S("; address "), S("; owner ") };
+    bool kind = false;
+    for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+        kind |= str_starts(s, kinds[i]);
+    if (!kind)
+        return false;
+    s = str_from(s, 2);
+    ptrdiff_t end = str_find(s, S("; "));
+    return str_find(end < 0 ? s : str_first(s, (size_t)end), S(": ")) >= 0;
+}
+
 /* Cuts the next fact off: they stand apart by "; ", which the text of a table's entry may hold too. */
 static str next_fact(str *s)
 {
-    static const str kinds[] = { S("; table "), S("; address "), S("; owner ") };
-    for (size_t i = 0; i < s->n; i++)
-        for (size_t j = 0; s->p[i] == ';' && j < ARRAY_LEN(kinds); j++)
-            if (str_starts(str_from(*s, i), kinds[j])) {
-                str fact = str_first(*s, i);
-                *s = str_from(*s, i + 2);
-                return fact;
-            }
-    str fact = *s;
-    *s = STR_NONE;
+    size_t i = 0;
+    while (i < s->n && !(s->p[i] == ';' && fact_begins(str_from(*s, i))))
+        i++;
+    str fact = str_first(*s, i);
+    *s = str_from(*s, i + 2);
     return fact;
 }
 
-/* "address bob@example.org: foreign" in plain words. Subject and key are filled in as {a} and {b}, the answer as {c}. */
+/* "address bob@example.org: foreign" in plain words. Subject and key are filled in as {a} and {b}, the answer as
+ * {c}. */
 static void put_fact(struct buf *out, str fact)
 {
     static const struct { str kind, answer; const char *pattern; } rows[] = {

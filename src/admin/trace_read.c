@@ -293,7 +293,8 @@ static str id_at(const char *p, const char *end)
     return str_of(p, n);
 }
 
-/* Lines with a field `key` (" session=") whose id is in the set. A line that has both fields is found by its session. */
+/* Lines with a field `key` (" session=") whose id is in the set. A line that has both fields is found by its
+ * session. */
 static int scan_field(const struct trace_segment *s, str key, const struct wanted *w, struct trace_lines *out)
 {
     _cleanup_buf_ struct buf value = BUF(LINE_MAX);

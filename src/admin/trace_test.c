@@ -187,7 +187,8 @@ static void test_address_shows_the_last_ones(void **state)
     assert_null(strstr(r->out.p, S1 ".7\n"));
     assert_int_equal(strncmp(r->out.p, "Message " S1 ".8\n", 8 + 26 + 3), 0);
     assert_int_equal(room_ask(r, "trace", trace_print, "bob@posthouse.test", 100, false), 0);
-    assert_int_equal(strncmp(r->out.p, "Session " S2 "\n", 8 + 26 + 1), 0); /* the oldest: a refused log-in; the good one is none */
+    /* the oldest: a refused log-in; the good one is none */
+    assert_int_equal(strncmp(r->out.p, "Session " S2 "\n", 8 + 26 + 1), 0);
     assert_non_null(strstr(r->out.p, "log-in as BOB@Posthouse.test failed"));
     assert_null(strstr(r->out.p, POP));
 }

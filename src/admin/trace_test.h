@@ -1,6 +1,7 @@
 /* A folder of trace segments for tests, and a configuration that goes with it. */
 #pragma once
 #include <fcntl.h>
+#include <ftw.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include "admin/trace_query.h"
@@ -27,7 +28,8 @@ struct trace_room {
     struct buf out, complaint;
 };
 
-/* Writes lines into ROLE.NUMBER.trace: each row is event, then key and value by turns, NULL ends it; times rise by a millisecond. */
+/* Writes lines into ROLE.NUMBER.trace: each row is event, then key and value by turns, NULL ends it; times rise by a
+ * millisecond. */
 static inline void room_write(struct trace_room *r, const char *role, unsigned number, uint64_t us, const char *const *const *rows)
 {
     struct buf b = BUF(1 << 24);
@@ -66,18 +68,24 @@ static inline int room_set_up(void **state)
     return 0;
 }
 
+static inline int room_remove(const char *path, const struct stat *st, int type, struct FTW *where)
+{
+    (void)st;
+    (void)type;
+    (void)where;
+    return remove(path);
+}
+
 static inline int room_tear_down(void **state)
 {
     struct trace_room *r = *state;
-    char command[128];
     trace_done(&r->trace);
     arena_done(&r->arena);
     buf_done(&r->bundle);
     buf_done(&r->out);
     buf_done(&r->complaint);
     close(r->dir);
-    snprintf(command, sizeof(command), "rm -rf %s", r->path);
-    return system(command);
+    return nftw(r->path, room_remove, 8, FTW_DEPTH | FTW_PHYS);
 }
 
 static inline int room_ask(struct trace_room *r, const char *command, trace_answer *answer, const char *what, size_t last, bool json)

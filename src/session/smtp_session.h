@@ -13,7 +13,7 @@
 #define HEADER_HELD_MAX 262144             /* a submitted header is held whole (DESIGN 8.4) */
 #define TRANSACTION_MEMORY_MAX (8u << 20)
 #define BACKLOG_MAX (256u << 20)           /* not yet applied by the store (DESIGN 2) */
-#define HOPCOUNT_MAX 50
+#define HOPCOUNT_MAX 100
 
 struct smtp_counters {
     uint64_t connections, refused_connections, messages, bytes, rejected, deferred, auth_ok, auth_failed, tls, timeouts;

@@ -23,6 +23,7 @@ struct journal {
     struct syncer *sync;
     struct segment_file *current;
     uint64_t end;
+    uint64_t found;      /* highest LSN of earlier processes, made durable by the replay that repairs */
     struct buf stage;
     int failed;
 };
@@ -216,6 +217,8 @@ int journal_replay(struct journal *j, const struct journal_replay *how, struct j
     buf_done(&p.payload);
     if (r < 0)
         return r;
+    if (how->repair)
+        j->found = p.last;
     *out = (struct journal_found){ .last = p.last, .damaged = p.damaged };
     return 0;
 }
@@ -343,7 +346,8 @@ int journal_write(struct journal *j, str frames)
 
 uint64_t journal_durable(const struct journal *j)
 {
-    return syncer_reached(j->sync);
+    uint64_t reached = syncer_reached(j->sync);
+    return MAX(reached, j->found);
 }
 
 int journal_failed(const struct journal *j)

@@ -91,7 +91,7 @@ test:
 lint:
 	@tools/lint
 
-include run.mk
+include run.mk install.mk
 -include bench.mk
 
 .SECONDARY:

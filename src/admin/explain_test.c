@@ -9,17 +9,19 @@
 
 static void write_relay_refusal(struct trace_room *r, const char *file, const char *line, const char *rule)
 {
-    room_write(r, "smtp-in", 1, T0, ROWS(
-        ROW("connect", "session", S1, "client", "192.0.2.1", "port", "9", "listener", "smtp"),
-        ROW("rcpt", "session", S1 ".1", "verdict", "reject", "sender", "x@y.test", "recipient", "bob@example.org", "code", "554",
-            "enhanced", "5.7.1", "text", "<bob@example.org>: Relay access denied", "client", "192.0.2.1", "helo", "mx.y.test",
-            "account", "", "checks", "smtpd_sender_restrictions: check_sender_access=warn smtpd_relay_restrictions: "
-            "permit_mynetworks=dunno reject_unauth_destination=reject", "rule", rule, "list", "smtpd_relay_restrictions",
-            "file", file, "line", line,
-            "facts", "table access/senders x@y.test: REJECT No; table thanks; address bob@example.org: foreign; "
-            "owner alice@posthouse.test x@y.test: may not send",
-            "change", "if the client logged in (AUTH on port 587 or 465), the message would be accepted",
-            "change", "if 192.0.2.1 were in mynetworks, the message would be accepted")));
+    room_write(
+        r, "smtp-in", 1, T0,
+        ROWS(ROW("connect", "session", S1, "client", "192.0.2.1", "port", "9", "listener", "smtp"),
+             ROW("rcpt", "session", S1 ".1", "verdict", "reject", "sender", "x@y.test", "recipient", "bob@example.org",
+                 "code", "554", "enhanced", "5.7.1", "text", "<bob@example.org>: Relay access denied", "client",
+                 "192.0.2.1", "helo", "mx.y.test", "account", "", "checks",
+                 "smtpd_sender_restrictions: check_sender_access=warn smtpd_relay_restrictions: "
+                 "permit_mynetworks=dunno reject_unauth_destination=reject",
+                 "rule", rule, "list", "smtpd_relay_restrictions", "file", file, "line", line, "facts",
+                 "table access/senders x@y.test: REJECT No; table thanks; address bob@example.org: foreign; "
+                 "owner alice@posthouse.test x@y.test: may not send",
+                 "change", "if the client logged in (AUTH on port 587 or 465), the message would be accepted", "change",
+                 "if 192.0.2.1 were in mynetworks, the message would be accepted")));
 }
 
 static void test_refusal_by_a_rule(void **state)
@@ -60,13 +62,18 @@ static void test_refusal_by_a_rule(void **state)
 
 static void test_the_place_of_a_rule(void **state)
 {
-    static const struct { const char *file, *line, *rule, *want; } rows[] = {
-        { "default", "0", "reject", "Written at   nowhere: it is the default of this listener, and the configuration does not set the list\n" },
-        { "posthouse.conf", "3", "reject", "Written at   posthouse.conf, line 3 (changed since then), today:\n"
-                                           "               smtpd_relay_restrictions permit_mynetworks,\n" },
+    static const struct { const char *file, *line, *rule, *want;
+    } rows[] = {
+        { "default", "0", "reject",
+          "Written at   nowhere: it is the default of this listener, and the configuration does not set the list\n" },
+        { "posthouse.conf", "3", "reject",
+          "Written at   posthouse.conf, line 3 (changed since then), today:\n"
+          "               smtpd_relay_restrictions permit_mynetworks,\n" },
         { "./posthouse.conf", "4", "reject_unauth_destination", "Written at   ./posthouse.conf, line 4:\n" },
-        { "posthouse.conf", "99", "reject", "Written at   posthouse.conf, line 99 (the configuration of today has no such line)\n" },
-        { "/etc/passwd", "1", "reject", "Written at   /etc/passwd, line 1 (the configuration of today has no such line)\n" },
+        { "posthouse.conf", "99", "reject",
+          "Written at   posthouse.conf, line 99 (the configuration of today has no such line)\n" },
+        { "/etc/passwd", "1", "reject",
+          "Written at   /etc/passwd, line 1 (the configuration of today has no such line)\n" },
     };
     struct trace_room *r = *state;
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -92,11 +99,13 @@ static void test_refusals_without_a_list(void **state)
         "What would change it\n"
         "  - make the account (posthouse account add)\n");
     assert_int_equal(room_ask(r, "explain", explain_print, S1 ".1", 0, false), 0);
-    assert_non_null(strstr(r->out.p, "\n1 message was accepted, the last at 2026-11-24 07:55:03 UTC: posthouse trace " S1 ".1\n"));
-    room_write(r, "smtp-in", 2, T0 + 1000000, ROWS(
-        ROW("refused", "session", S2 ".1", "sender", "z@y.test", "recipient", "a@b.test", "code", "452", "enhanced", "4.3.1",
-            "text", "Not enough disk space; try again later", "size", "1000", "account", ""),
-        ROW("auth", "session", POP, "user", "eve@posthouse.test", "client", "192.0.2.7", "result", "wrong")));
+    assert_non_null(
+        strstr(r->out.p, "\n1 message was accepted, the last at 2026-11-24 07:55:03 UTC: posthouse trace " S1 ".1\n"));
+    room_write(
+        r, "smtp-in", 2, T0 + 1000000,
+        ROWS(ROW("refused", "session", S2 ".1", "sender", "z@y.test", "recipient", "a@b.test", "code", "452",
+                 "enhanced", "4.3.1", "text", "Not enough disk space; try again later", "size", "1000", "account", ""),
+             ROW("auth", "session", POP, "user", "eve@posthouse.test", "client", "192.0.2.7", "result", "wrong")));
     assert_int_equal(room_ask(r, "explain", explain_print, S2, 0, false), 0);
     assert_string_equal(r->out.p,
         "When         2026-11-24 07:55:04 UTC, message " S2 ".1\n"
@@ -108,14 +117,15 @@ static void test_refusals_without_a_list(void **state)
         "  - more free space on the disk of data_directory, or a smaller `min_free`\n");
     assert_int_equal(room_ask(r, "explain", explain_print, "eve@posthouse.test", 0, false), 0);
     assert_string_equal(r->out.p,
-        "When         2026-11-24 07:55:04 UTC, session " POP "\n"
-        "Refused      the log-in as eve@posthouse.test\n"
-        "Client       192.0.2.7\n"
-        "Reply        the user name or the password is wrong (SMTP: 535 5.7.8, POP3: -ERR [AUTH])\n"
-        "\n"
-        "What would change it\n"
-        "  - the right password (`posthouse account passwd eve@posthouse.test` sets a new one), or an account of that name "
-        "(`posthouse account add eve@posthouse.test`)\n");
+                        "When         2026-11-24 07:55:04 UTC, session " POP "\n"
+                        "Refused      the log-in as eve@posthouse.test\n"
+                        "Client       192.0.2.7\n"
+                        "Reply        the user name or the password is wrong (SMTP: 535 5.7.8, POP3: -ERR [AUTH])\n"
+                        "\n"
+                        "What would change it\n"
+                        "  - the right password (`posthouse account passwd eve@posthouse.test` sets a new one), or an "
+                        "account of that name "
+                        "(`posthouse account add eve@posthouse.test`)\n");
 }
 
 static void test_accepted_is_said(void **state)
@@ -123,8 +133,9 @@ static void test_accepted_is_said(void **state)
     struct trace_room *r = *state;
     room_write_submission(r);
     assert_int_equal(room_ask(r, "explain", explain_print, "bob@posthouse.test", 0, false), 0);
-    assert_string_equal(r->out.p, "Nothing was refused. 1 message was accepted, the last at 2026-11-24 07:55:03 UTC: posthouse trace "
-                                  S1 ".1\n");
+    assert_string_equal(
+        r->out.p,
+        "Nothing was refused. 1 message was accepted, the last at 2026-11-24 07:55:03 UTC: posthouse trace " S1 ".1\n");
 }
 
 static void test_nothing_found(void **state)
@@ -133,7 +144,9 @@ static void test_nothing_found(void **state)
     room_write_submission(r);
     assert_int_equal(room_ask(r, "explain", explain_print, "carol@posthouse.test", 0, false), 1);
     assert_string_equal(r->out.p, "");
-    assert_non_null(strstr(r->complaint.p, "explain: no refusal of and no message with the address carol@posthouse.test is in the traces ("));
+    assert_non_null(
+        strstr(r->complaint.p,
+               "explain: no refusal of and no message with the address carol@posthouse.test is in the traces ("));
     assert_non_null(strstr(r->complaint.p, "they are kept for 14 days (trace_age)"));
     assert_int_equal(room_ask(r, "explain", explain_print, POP, 0, false), 1); /* a session without any */
     assert_non_null(strstr(r->complaint.p, "What there is, shows `posthouse trace " POP "`"));
@@ -146,8 +159,9 @@ static void test_the_last_of_many(void **state)
         char id[64], text[16];
         snprintf(id, sizeof(id), "%s.%u", S1, i);
         snprintf(text, sizeof(text), "No%u", i);
-        room_write(r, "smtp-in", 10 - i, T0 + i * UINT64_C(60000000), ROWS(
-            ROW("rcpt", "session", id, "verdict", "reject", "sender", "", "recipient", "b@c.test", "code", "550", "text", text)));
+        room_write(r, "smtp-in", 10 - i, T0 + i * UINT64_C(60000000),
+                   ROWS(ROW("rcpt", "session", id, "verdict", "reject", "sender", "", "recipient", "b@c.test", "code",
+                            "550", "text", text)));
     }
     assert_int_equal(room_ask(r, "explain", explain_print, "b@c.test", 0, false), 0);
     assert_string_equal(r->out.p,

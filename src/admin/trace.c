@@ -216,7 +216,8 @@ static int by_message(const void *a, const void *b)
 static struct part part_at(const struct trace_lines *l, size_t i)
 {
     struct part p = { .line = &l->line[i] };
-    while (i + p.n < l->n && p.line[p.n].number == p.line->number && memcmp(p.line[p.n].session, p.line->session, B32_ID_LEN) == 0)
+    while (i + p.n < l->n && p.line[p.n].number == p.line->number &&
+           memcmp(p.line[p.n].session, p.line->session, B32_ID_LEN) == 0)
         p.n++;
     return p;
 }
@@ -272,7 +273,8 @@ static void keep_latest(void *arg, const struct trace_line *line, str event)
     struct trace_lines *l = &k->lines;
     size_t i = 0;
     (void)event;
-    while (i < l->n && (l->line[i].number != line->number || memcmp(l->line[i].session, line->session, B32_ID_LEN) != 0))
+    while (i < l->n &&
+           (l->line[i].number != line->number || memcmp(l->line[i].session, line->session, B32_ID_LEN) != 0))
         i++;
     if (i == l->n && l->n < k->max) {
         if ((k->error = trace_lines_add(l, line)) < 0)
@@ -346,7 +348,8 @@ int trace_print(const struct trace_query *q, struct buf *out, struct buf *compla
         r = q->json ? print_json(&l, out) : print_session(&l, out);
     }
     if (l.truncated)
-        buf_addf(complaint, "trace: there are more than %d lines; the rest was left out. Ask for one message (S.n)", TRACE_LINES_MAX);
+        buf_addf(complaint, "trace: there are more than %d lines; the rest was left out. Ask for one message (S.n)",
+                 TRACE_LINES_MAX);
     if (r < 0) {
         buf_addf(complaint, "trace: the answer cannot be put together: %s", strerror(-r));
         return EXIT_IO;

@@ -16,10 +16,14 @@ bool trace_is_address(str what)
 
 static void put_duration(struct buf *out, uint64_t ms)
 {
-    static const struct { uint64_t ms; const char *name; } units[] = { { 86400000, "day" }, { 3600000, "hour" }, { 60000, "minute" } };
+    static const struct {
+        uint64_t ms;
+        const char *name;
+    } units[] = { { 86400000, "day" }, { 3600000, "hour" }, { 60000, "minute" } };
     for (size_t i = 0; i < ARRAY_LEN(units); i++)
         if (ms >= units[i].ms && ms % units[i].ms == 0) {
-            buf_addf(out, "%llu %s%s", (unsigned long long)(ms / units[i].ms), units[i].name, ms == units[i].ms ? "" : "s");
+            buf_addf(out, "%llu %s%s", (unsigned long long)(ms / units[i].ms), units[i].name,
+                     ms == units[i].ms ? "" : "s");
             return;
         }
     buf_addf(out, "%llu seconds", (unsigned long long)(ms / 1000));
@@ -64,10 +68,12 @@ static int read_name(const struct trace_query *q, struct trace_name *out, struct
     buf_addf(complaint, "%s: ", q->command);
     print_safe(complaint, str_first(q->what, 200));
     if (r == -ERANGE)
-        buf_addf(complaint, ": an id has %d letters, and the first %d or more of them are enough", B32_ID_LEN, TRACE_PREFIX_MIN);
+        buf_addf(complaint, ": an id has %d letters, and the first %d or more of them are enough", B32_ID_LEN,
+                 TRACE_PREFIX_MIN);
     else
-        buf_addf(complaint, " is neither an address (there is no @ in it) nor an id: ids have letters without u, and digits, and may end "
-                 "in a dot and the number of a message, like 5h2v9k.1");
+        buf_addf(complaint, " is neither an address (there is no @ in it) nor an id: ids have letters without u, and "
+                            "digits, and may end "
+                            "in a dot and the number of a message, like 5h2v9k.1");
     return EXIT_USAGE;
 }
 
@@ -112,7 +118,8 @@ static void keep_session(struct trace_lines *l, const struct trace_name *name)
     l->n = n;
 }
 
-int trace_query_lines(const struct trace_query *q, struct trace_lines *out_lines, struct buf *out, struct buf *complaint)
+int trace_query_lines(const struct trace_query *q, struct trace_lines *out_lines, struct buf *out,
+                      struct buf *complaint)
 {
     struct trace_name name;
     _cleanup_trace_lines_ struct trace_lines l = { 0 };
@@ -179,13 +186,16 @@ int trace_command(const char *command, bool last_allowed, trace_answer *answer, 
 {
     const char *config = NULL, *last = NULL;
     struct trace_query q = { .command = command };
-    const struct admin_option options[] = { { "-c", &config, NULL }, { "--json", NULL, &q.json }, { "--last", &last, NULL } };
+    const struct admin_option options[] = { { "-c", &config, NULL },
+                                            { "--json", NULL, &q.json },
+                                            { "--last", &last, NULL } };
     uint64_t n = 0;
     int r = admin_options(command, &argc, argv, options, last_allowed ? 3 : 2);
     if (r)
         return r;
     if (argc != 1) {
-        admin_complain("%s: wants one ID or ADDRESS, but was given %d. See `posthouse help %s`", command, argc, command);
+        admin_complain("%s: wants one ID or ADDRESS, but was given %d. See `posthouse help %s`", command, argc,
+                       command);
         return EXIT_USAGE;
     }
     if (last && (str_u64(str_z(last), LAST_MAX, &n) < 0 || n == 0)) {

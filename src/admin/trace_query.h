@@ -25,6 +25,7 @@ bool trace_is_address(str what);
 /* The lines of the one session or message that q->what names. Exit code: 0; EXIT_USAGE (no id), 1 (nothing found; or
  * several begin so: they are listed in out), EXIT_IO, with a complaint. *out_lines are freed by the caller on success
  * only. */
-int trace_query_lines(const struct trace_query *q, struct trace_lines *out_lines, struct buf *out, struct buf *complaint);
+int trace_query_lines(const struct trace_query *q, struct trace_lines *out_lines, struct buf *out,
+                      struct buf *complaint);
 /* "the traces …": how much was searched, from when to when, and how long traces are kept. */
 void trace_put_searched(const struct trace_query *q, struct buf *out);

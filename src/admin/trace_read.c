@@ -23,7 +23,8 @@ static bool read_name(const char *file, struct trace_segment *out)
         return false;
     s = str_first(s, s.n - 6);
     ptrdiff_t dot = str_rchr(s, '.');
-    if (dot <= 0 || (size_t)dot >= sizeof(out->role) || str_u64(str_from(s, (size_t)dot + 1), UINT64_MAX, &out->number) < 0)
+    if (dot <= 0 || (size_t)dot >= sizeof(out->role) ||
+        str_u64(str_from(s, (size_t)dot + 1), UINT64_MAX, &out->number) < 0)
         return false;
     memcpy(out->role, s.p, (size_t)dot);
     out->role[dot] = '\0';
@@ -168,7 +169,8 @@ int trace_name_parse(str s, struct trace_name *out)
 /* Events of a connection: the roles tag them with the message last begun, if there was one. */
 static bool is_session_wide(str event)
 {
-    static const str names[] = { S("connect"), S("tls"), S("auth"), S("client"), S("helo"), S("maildrop"), S("disconnect") };
+    static const str names[] = { S("connect"), S("tls"),      S("auth"),      S("client"),
+                                 S("helo"),    S("maildrop"), S("disconnect") };
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (str_eq(event, names[i]))
             return true;
@@ -326,7 +328,8 @@ static int want(struct map *set, const struct trace_line *line, uint32_t number)
     return id.failed ? id.failed : map_set(set, buf_str(&id), &here, NULL);
 }
 
-int trace_find_messages(const struct trace *t, const struct trace_lines *messages, uint64_t since_us, struct trace_lines *out)
+int trace_find_messages(const struct trace *t, const struct trace_lines *messages, uint64_t since_us,
+                        struct trace_lines *out)
 {
     static const uint8_t key[16]; /* chosen ids would cost this command its time and nobody else anything */
     struct map set;

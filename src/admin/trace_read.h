@@ -55,7 +55,8 @@ int trace_lines_add(struct trace_lines *l, const struct trace_line *line); /* 0 
 int trace_find_id(const struct trace *t, const struct trace_name *name, struct trace_lines *out);
 /* The lines of many messages and of their sessions as a whole, in one pass. Segments that end a day before since_us are
  * left out. */
-int trace_find_messages(const struct trace *t, const struct trace_lines *messages, uint64_t since_us, struct trace_lines *out);
+int trace_find_messages(const struct trace *t, const struct trace_lines *messages, uint64_t since_us,
+                        struct trace_lines *out);
 
 /* Looks for lines that have `address` as sender, recipient, account or user, ASCII case ignored. `wanted` sees the line
  * and the name of its event before anything is parsed; `found` gets what is left. Segments come latest first, lines of

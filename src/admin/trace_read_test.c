@@ -116,7 +116,8 @@ static void test_a_line_taken_apart(void **state)
 {
     struct trace_room *r = *state;
     struct trace_event e;
-    struct trace_line l = { .text = S("time=t event=refused recipient=a recipient=\"b c\" empty=\"\"\n"), .time_us = 5 };
+    struct trace_line l = { .text = S("time=t event=refused recipient=a recipient=\"b c\" empty=\"\"\n"),
+                            .time_us = 5 };
     str value;
     size_t at = 0;
     assert_int_equal(trace_event_read(&r->arena, &l, &e), 0);

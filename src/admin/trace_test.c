@@ -9,20 +9,24 @@
 
 static const char whole_walk[] =
     "Message " S1 ".1\n"
-    "  from <alice@posthouse.test> to <bob@posthouse.test>, 2,153 bytes: accepted, placed in 1 mailbox, retrieved 1 time; "
+    "  from <alice@posthouse.test> to <bob@posthouse.test>, 2,153 bytes: accepted, placed in 1 mailbox, retrieved 1 "
+    "time; "
     "1 recipient refused\n"
     "  2026-11-24 (UTC)\n"
     "  07:55:03.123  MSA   connection from 127.0.0.1 port 45678 on listener submission\n"
     "  07:55:03.124  MSA   encrypted with TLS1.3 TLS_AES_256_GCM_SHA384\n"
     "  07:55:03.125  MSA   logged in as alice@posthouse.test\n"
-    "  07:55:03.126  MSA   RCPT <bob@posthouse.test>: permitted; smtpd_relay_restrictions: permit_sasl_authenticated=ok\n"
-    "  07:55:03.127  MSA   RCPT <nobody@posthouse.test>: refused with 550 5.1.1 <nobody@posthouse.test>: no such mailbox here; "
+    "  07:55:03.126  MSA   RCPT <bob@posthouse.test>: permitted; smtpd_relay_restrictions: "
+    "permit_sasl_authenticated=ok\n"
+    "  07:55:03.127  MSA   RCPT <nobody@posthouse.test>: refused with 550 5.1.1 <nobody@posthouse.test>: no such "
+    "mailbox here; "
     "rule (built in)\n"
     "  07:55:03.128  MSA   header checked, Date added, 2 addresses completed\n"
     "  07:55:03.129  MSA   250 after the sync: log smtp-in, segment 3, offset 4096, 2,153 bytes\n"
     "  07:55:03.129  store placed it in bob@posthouse.test/INBOX as UID 7\n"
     "  07:55:03.130  MSA   connection ended: quit; messages accepted: 1\n"
-    "  07:56:03.124  POP3  retrieved by POP3 from 127.0.0.9: UID 7 of bob@posthouse.test, 2,153 bytes (session " POP ")\n";
+    "  07:56:03.124  POP3  retrieved by POP3 from 127.0.0.9: UID 7 of bob@posthouse.test, 2,153 bytes (session " POP
+    ")\n";
 
 static void test_whole_walk_by_every_name(void **state)
 {
@@ -66,26 +70,31 @@ static void test_ambiguous_prefix_lists_the_sessions(void **state)
 {
     struct trace_room *r = *state;
     room_write_submission(r);
-    room_write(r, "smtp-in", 2, T0 + 9000000, ROWS(ROW("connect", "session", S2, "client", "127.0.0.1", "listener", "smtp")));
+    room_write(r, "smtp-in", 2, T0 + 9000000,
+               ROWS(ROW("connect", "session", S2, "client", "127.0.0.1", "listener", "smtp")));
     assert_int_equal(room_ask(r, "trace", trace_print, "5h2v9k", 0, false), 1);
     assert_string_equal(r->out.p, S1 "  2026-11-24 07:55:03 UTC connect\n" S2 "  2026-11-24 07:55:12 UTC connect\n");
     assert_string_equal(r->complaint.p, "trace: 2 sessions begin with 5h2v9k (listed above); give more letters");
     assert_int_equal(room_ask(r, "trace", trace_print, "5h2v9k.1", 0, false), 0); /* only one of them has a message 1 */
     assert_string_equal(r->out.p, whole_walk);
     assert_int_equal(room_ask(r, "trace", trace_print, "5h2v9kz", 0, false), 0);
-    assert_string_equal(r->out.p, "Session " S2 "\n  2026-11-24 (UTC)\n  07:55:12.123  MTA   connection from 127.0.0.1 on listener smtp\n");
+    assert_string_equal(r->out.p,
+                        "Session " S2
+                        "\n  2026-11-24 (UTC)\n  07:55:12.123  MTA   connection from 127.0.0.1 on listener smtp\n");
 }
 
 static void test_session_with_several_messages(void **state)
 {
     struct trace_room *r = *state;
-    room_write(r, "smtp-in", 1, T0, ROWS(
-        ROW("connect", "session", S1, "client", "::1", "port", "9", "listener", "smtp"),
-        ROW("mail", "session", S1 ".1", "verdict", "defer", "sender", "", "code", "452", "enhanced", "4.3.1", "text", "Full"),
-        ROW("auth", "session", S1 ".1", "user", "x", "result", "wrong"),
-        ROW("rcpt", "session", S1 ".2", "verdict", "permit", "sender", "", "recipient", "b@c.test", "checks", ""),
-        ROW("refused", "session", S1 ".2", "sender", "", "recipient", "b@c.test", "recipient", "d@c.test", "code", "550", "enhanced",
-            "5.6.0", "text", "No", "size", "12")));
+    room_write(
+        r, "smtp-in", 1, T0,
+        ROWS(ROW("connect", "session", S1, "client", "::1", "port", "9", "listener", "smtp"),
+             ROW("mail", "session", S1 ".1", "verdict", "defer", "sender", "", "code", "452", "enhanced", "4.3.1",
+                 "text", "Full"),
+             ROW("auth", "session", S1 ".1", "user", "x", "result", "wrong"),
+             ROW("rcpt", "session", S1 ".2", "verdict", "permit", "sender", "", "recipient", "b@c.test", "checks", ""),
+             ROW("refused", "session", S1 ".2", "sender", "", "recipient", "b@c.test", "recipient", "d@c.test", "code",
+                 "550", "enhanced", "5.6.0", "text", "No", "size", "12")));
     assert_int_equal(room_ask(r, "trace", trace_print, S1, 0, false), 0);
     assert_string_equal(r->out.p,
         "Session " S1 "\n"
@@ -108,10 +117,13 @@ static void test_session_with_several_messages(void **state)
 static void test_bytes_of_peers_are_harmless(void **state)
 {
     struct trace_room *r = *state;
-    room_write(r, "smtp-in", 1, T0, ROWS(
-        ROW("connect", "session", S1, "client", "127.0.0.1", "listener", "smtp"),
-        ROW("helo", "session", S1, "verdict", "reject", "code", "504", "text", "no", "helo", "\033]0;x\007 \xe2\x80\xae\n" S2),
-        ROW("odd_event", "session", S1, "helo", "a\xff" "b session=" S2 " message=" S2 ".1")));
+    room_write(r, "smtp-in", 1, T0,
+               ROWS(ROW("connect", "session", S1, "client", "127.0.0.1", "listener", "smtp"),
+                    ROW("helo", "session", S1, "verdict", "reject", "code", "504", "text", "no", "helo",
+                        "\033]0;x\007 \xe2\x80\xae\n" S2),
+                    ROW("odd_event", "session", S1, "helo",
+                        "a\xff"
+                        "b session=" S2 " message=" S2 ".1")));
     assert_int_equal(room_ask(r, "trace", trace_print, S1, 0, false), 0);
     assert_non_null(strstr(r->out.p, "greeting \\x1b]0;x\\x07 \\xe2\\x80\\xae\\x0a" S2 " refused with 504 no\n"));
     assert_non_null(strstr(r->out.p, "odd_event helo=a\\xffb session=" S2 " message=" S2 ".1\n"));
@@ -120,7 +132,8 @@ static void test_bytes_of_peers_are_harmless(void **state)
     for (const char *p = r->out.p; *p; p++)
         assert_true(*p == '\n' || (*p >= ' ' && *p <= '~'));
     json_t *j = json_loads(r->out.p, 0, NULL);
-    assert_string_equal(json_string_value(json_object_get(json_array_get(j, 2), "helo")), "a\\xffb session=" S2 " message=" S2 ".1");
+    assert_string_equal(json_string_value(json_object_get(json_array_get(j, 2), "helo")),
+                        "a\\xffb session=" S2 " message=" S2 ".1");
     json_decref(j);
 }
 
@@ -128,8 +141,9 @@ static void test_json_of_a_message(void **state)
 {
     struct trace_room *r = *state;
     room_write_submission(r);
-    room_write(r, "smtp-in", 2, T0 + 9000000, ROWS(
-        ROW("refused", "session", S2 ".1", "recipient", "a@b", "recipient", "c@d", "recipient", "e@f", "code", "550", "text", "1")));
+    room_write(r, "smtp-in", 2, T0 + 9000000,
+               ROWS(ROW("refused", "session", S2 ".1", "recipient", "a@b", "recipient", "c@d", "recipient", "e@f",
+                        "code", "550", "text", "1")));
     assert_int_equal(room_ask(r, "trace", trace_print, S1 ".1", 0, true), 0);
     json_t *j = json_loads(r->out.p, 0, NULL), *e = json_array_get(j, 6);
     assert_int_equal(json_array_size(j), 10);
@@ -153,11 +167,13 @@ static void write_many(struct trace_room *r, unsigned n)
     for (unsigned i = 1; i <= n; i++) {
         char id[64];
         snprintf(id, sizeof(id), "%s.%u", S1, i);
-        room_write(r, "smtp-in", i, T0 + i * UINT64_C(60000000), ROWS(
-            ROW("rcpt", "session", id, "verdict", "permit", "sender", "a@x.test", "recipient", "Bob@posthouse.test", "checks", "l: r=ok"),
-            ROW("rcpt", "session", id, "verdict", "permit", "sender", "a@x.test", "recipient", "notbob@posthouse.test", "checks", "l: r=ok"),
-            ROW("received", "session", id, "sender", "a@x.test", "recipient", "Bob@posthouse.test", "size", "5", "log", "smtp-in",
-                "segment", "1", "offset", "0")));
+        room_write(r, "smtp-in", i, T0 + i * UINT64_C(60000000),
+                   ROWS(ROW("rcpt", "session", id, "verdict", "permit", "sender", "a@x.test", "recipient",
+                            "Bob@posthouse.test", "checks", "l: r=ok"),
+                        ROW("rcpt", "session", id, "verdict", "permit", "sender", "a@x.test", "recipient",
+                            "notbob@posthouse.test", "checks", "l: r=ok"),
+                        ROW("received", "session", id, "sender", "a@x.test", "recipient", "Bob@posthouse.test", "size",
+                            "5", "log", "smtp-in", "segment", "1", "offset", "0")));
     }
 }
 
@@ -196,9 +212,11 @@ static void test_address_shows_the_last_ones(void **state)
 static void test_address_in_no_domain_of_plain_letters(void **state)
 {
     struct trace_room *r = *state;
-    room_write(r, "smtp-in", 1, T0, ROWS(
-        ROW("rcpt", "session", S1 ".1", "verdict", "permit", "sender", "\"a b\"@x.test", "recipient", "b\xc3\xbc@x.test", "checks", ""),
-        ROW("rcpt", "session", S2 ".1", "verdict", "permit", "sender", "q@y.test", "recipient", "z@y.test", "text", "sender=\"a b\"@x.test")));
+    room_write(r, "smtp-in", 1, T0,
+               ROWS(ROW("rcpt", "session", S1 ".1", "verdict", "permit", "sender", "\"a b\"@x.test", "recipient",
+                        "b\xc3\xbc@x.test", "checks", ""),
+                    ROW("rcpt", "session", S2 ".1", "verdict", "permit", "sender", "q@y.test", "recipient", "z@y.test",
+                        "text", "sender=\"a b\"@x.test")));
     assert_int_equal(room_ask(r, "trace", trace_print, "\"a b\"@x.test", 0, false), 0);
     assert_non_null(strstr(r->out.p, "Message " S1 ".1\n"));
     assert_null(strstr(r->out.p, S2));

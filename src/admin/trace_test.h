@@ -30,7 +30,8 @@ struct trace_room {
 
 /* Writes lines into ROLE.NUMBER.trace: each row is event, then key and value by turns, NULL ends it; times rise by a
  * millisecond. */
-static inline void room_write(struct trace_room *r, const char *role, unsigned number, uint64_t us, const char *const *const *rows)
+static inline void room_write(struct trace_room *r, const char *role, unsigned number, uint64_t us,
+                              const char *const *const *rows)
 {
     struct buf b = BUF(1 << 24);
     char name[64];
@@ -88,13 +89,16 @@ static inline int room_tear_down(void **state)
     return nftw(r->path, room_remove, 8, FTW_DEPTH | FTW_PHYS);
 }
 
-static inline int room_ask(struct trace_room *r, const char *command, trace_answer *answer, const char *what, size_t last, bool json)
+static inline int room_ask(struct trace_room *r, const char *command, trace_answer *answer, const char *what,
+                           size_t last, bool json)
 {
     trace_done(&r->trace);
     assert_int_equal(trace_open(r->dir, &r->trace), 0);
     buf_clear(&r->out);
     buf_clear(&r->complaint);
-    struct trace_query q = { .command = command, .trace = &r->trace, .data = &r->data, .what = str_z(what), .last = last, .json = json };
+    struct trace_query q = {
+        .command = command, .trace = &r->trace, .data = &r->data, .what = str_z(what), .last = last, .json = json
+    };
     int code = answer(&q, &r->out, &r->complaint);
     buf_addc(&r->out, '\0');
     buf_addc(&r->complaint, '\0');
@@ -104,25 +108,28 @@ static inline int room_ask(struct trace_room *r, const char *command, trace_answ
 /* A whole submission to two recipients, one of them refused, placed and retrieved. */
 static inline void room_write_submission(struct trace_room *r)
 {
-    room_write(r, "smtp-in", 1, T0, ROWS(
-        ROW("connect", "session", S1, "client", "127.0.0.1", "port", "45678", "listener", "submission"),
-        ROW("tls", "session", S1, "result", "TLS1.3 TLS_AES_256_GCM_SHA384"),
-        ROW("auth", "session", S1, "user", "alice@posthouse.test", "client", "127.0.0.1", "result", "ok"),
-        ROW("rcpt", "session", S1 ".1", "verdict", "permit", "sender", "alice@posthouse.test", "recipient", "bob@posthouse.test",
-            "checks", "smtpd_relay_restrictions: permit_sasl_authenticated=ok"),
-        ROW("rcpt", "session", S1 ".1", "verdict", "reject", "sender", "alice@posthouse.test", "recipient", "nobody@posthouse.test",
-            "code", "550", "enhanced", "5.1.1", "text", "<nobody@posthouse.test>: no such mailbox here", "client", "127.0.0.1",
-            "account", "alice@posthouse.test", "rule", "(built in)", "change", "make the account (posthouse account add)"),
-        ROW("header", "session", S1 ".1", "added_date", "1", "added_message_id", "0", "added_from", "0", "completed_addresses", "2",
-            "removed_bcc", "0"),
-        ROW("received", "session", S1 ".1", "sender", "alice@posthouse.test", "recipient", "bob@posthouse.test", "size", "2153",
-            "log", "smtp-in", "segment", "3", "offset", "4096"),
-        ROW("disconnect", "session", S1, "client", "127.0.0.1", "reason", "quit", "messages", "1")));
-    room_write(r, "store", 1, T0 + 6500, ROWS(
-        ROW("placed", "session", S1 ".1", "recipient", "bob@posthouse.test", "account", "bob@posthouse.test", "mailbox", "INBOX",
-            "uid", "7", "lsn", "12", "log", "smtp-in", "segment", "3", "offset", "4096", "size", "2153")));
-    room_write(r, "access", 1, T0 + 60000000, ROWS(
-        ROW("connect", "session", POP, "client", "127.0.0.9", "port", "1", "listener", "pop3"),
-        ROW("pop3_retrieved", "session", POP, "client", "127.0.0.9", "message", S1 ".1", "account", "bob@posthouse.test", "uid", "7",
-            "size", "2153")));
+    room_write(
+        r, "smtp-in", 1, T0,
+        ROWS(ROW("connect", "session", S1, "client", "127.0.0.1", "port", "45678", "listener", "submission"),
+             ROW("tls", "session", S1, "result", "TLS1.3 TLS_AES_256_GCM_SHA384"),
+             ROW("auth", "session", S1, "user", "alice@posthouse.test", "client", "127.0.0.1", "result", "ok"),
+             ROW("rcpt", "session", S1 ".1", "verdict", "permit", "sender", "alice@posthouse.test", "recipient",
+                 "bob@posthouse.test", "checks", "smtpd_relay_restrictions: permit_sasl_authenticated=ok"),
+             ROW("rcpt", "session", S1 ".1", "verdict", "reject", "sender", "alice@posthouse.test", "recipient",
+                 "nobody@posthouse.test", "code", "550", "enhanced", "5.1.1", "text",
+                 "<nobody@posthouse.test>: no such mailbox here", "client", "127.0.0.1", "account",
+                 "alice@posthouse.test", "rule", "(built in)", "change", "make the account (posthouse account add)"),
+             ROW("header", "session", S1 ".1", "added_date", "1", "added_message_id", "0", "added_from", "0",
+                 "completed_addresses", "2", "removed_bcc", "0"),
+             ROW("received", "session", S1 ".1", "sender", "alice@posthouse.test", "recipient", "bob@posthouse.test",
+                 "size", "2153", "log", "smtp-in", "segment", "3", "offset", "4096"),
+             ROW("disconnect", "session", S1, "client", "127.0.0.1", "reason", "quit", "messages", "1")));
+    room_write(r, "store", 1, T0 + 6500,
+               ROWS(ROW("placed", "session", S1 ".1", "recipient", "bob@posthouse.test", "account",
+                        "bob@posthouse.test", "mailbox", "INBOX", "uid", "7", "lsn", "12", "log", "smtp-in", "segment",
+                        "3", "offset", "4096", "size", "2153")));
+    room_write(r, "access", 1, T0 + 60000000,
+               ROWS(ROW("connect", "session", POP, "client", "127.0.0.9", "port", "1", "listener", "pop3"),
+                    ROW("pop3_retrieved", "session", POP, "client", "127.0.0.9", "message", S1 ".1", "account",
+                        "bob@posthouse.test", "uid", "7", "size", "2153")));
 }

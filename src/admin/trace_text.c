@@ -10,7 +10,8 @@ enum { VALUES_MAX = 5, JSON_INDENTED = JSON_INDENT(2) | JSON_ENSURE_ASCII };
 #define POP3 " by POP3 from {client}: UID {uid} of {account}[, {size#} bytes] (session {session})"
 
 /* The first row whose event fits, and whose key has the value, wins. */
-static const struct sentence { const char *event, *key, *value, *pattern; } sentences[] = {
+static const struct sentence { const char *event, *key, *value, *pattern;
+} sentences[] = {
     { "connect", NULL, NULL, "connection from {client}[ port {port}][ on listener {listener}]" },
     { "tls", "result", "failed", "TLS handshake failed[: {why}]" },
     { "tls", "result", "refused", "STARTTLS refused[: {why}]" },
@@ -29,8 +30,9 @@ static const struct sentence { const char *event, *key, *value, *pattern; } sent
     { "rcpt", NULL, NULL, "RCPT <{recipient}>: refused with " REFUSED },
     { "data", "verdict", "permit", "DATA: permitted[; {checks}]" },
     { "data", NULL, NULL, "DATA: refused with " REFUSED },
-    { "header", NULL, NULL, "header checked[, Date added{added_date?}][, Message-ID added{added_message_id?}][, From added{added_from?}]"
-                            "[, {completed_addresses} addresses completed][, Bcc removed{removed_bcc?}]" },
+    { "header", NULL, NULL,
+      "header checked[, Date added{added_date?}][, Message-ID added{added_message_id?}][, From added{added_from?}]"
+      "[, {completed_addresses} addresses completed][, Bcc removed{removed_bcc?}]" },
     { "received", NULL, NULL, "250 after the sync: log {log}, segment {segment}, offset {offset}, {size#} bytes" },
     { "refused", NULL, NULL, "message of {size#} bytes refused with {code}[ {enhanced}] {text}" },
     { "placed", NULL, NULL, "placed it in {account}/{mailbox} as UID {uid}[, for {recipient!account}][ ({reason})]" },
@@ -38,7 +40,8 @@ static const struct sentence { const char *event, *key, *value, *pattern; } sent
     { "pop3_retrieved", NULL, NULL, "retrieved" POP3 },
     { "pop3_top", NULL, NULL, "beginning read" POP3 },
     { "pop3_deleted", NULL, NULL, "what the client deleted in the mailbox of {account} was removed" },
-    { "disconnect", NULL, NULL, "connection ended: {reason}[; messages accepted: {messages}][; messages retrieved: {retrieved}]" },
+    { "disconnect", NULL, NULL,
+      "connection ended: {reason}[; messages accepted: {messages}][; messages retrieved: {retrieved}]" },
 };
 
 void trace_put_number(struct buf *out, uint64_t n)
@@ -189,8 +192,14 @@ str trace_agent(const struct trace_event *e, str listener)
 static bool is_number_key(str key)
 {
     static const str keys[] = {
-        S("port"), S("code"), S("line"), S("size"), S("segment"), S("offset"), S("uid"), S("lsn"), S("messages"), S("retrieved"),
-        S("added_date"), S("added_message_id"), S("added_from"), S("completed_addresses"), S("removed_bcc"),
+        S("port"),        S("code"),
+        S("line"),        S("size"),
+        S("segment"),     S("offset"),
+        S("uid"),         S("lsn"),
+        S("messages"),    S("retrieved"),
+        S("added_date"),  S("added_message_id"),
+        S("added_from"),  S("completed_addresses"),
+        S("removed_bcc"),
     };
     for (size_t i = 0; i < ARRAY_LEN(keys); i++)
         if (str_eq(key, keys[i]))

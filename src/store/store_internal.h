@@ -114,6 +114,9 @@ int store_stage_skipped(struct store *s, const struct journal_skipped *skipped);
 /* The mailbox as staged; created if it is missing. */
 int store_box(struct store *s, str account, str name, struct box **out);
 
+/* store_snapshot.c: of what is committed. -EBADMSG: the index is damaged. */
+int store_snapshot_of(struct index *ix, uint64_t mailbox, int *out_fd);
+
 /* store_log.c */
 void store_logs_free(struct store *s);
 bool log_name_valid(str name);

@@ -114,16 +114,16 @@ static int write_header(const struct writer *w, const struct index_mailbox *m, u
     return segment_pwrite(w->fd, str_of(head, sizeof(head)), 0);
 }
 
-static int write_all(struct store *s, struct writer *w, uint64_t mailbox)
+static int write_all(struct index *ix, struct writer *w, uint64_t mailbox)
 {
     struct index_mailbox m;
-    int r = index_mailbox_get(s->index, mailbox, &m);
+    int r = index_mailbox_get(ix, mailbox, &m);
     if (r <= 0)
         return r < 0 ? r : -ENOENT;
     w->wanted = m.messages;
     w->entries.at = SNAPSHOT_HEADER;
     w->texts.at = SNAPSHOT_HEADER + m.messages * SNAPSHOT_ENTRY;
-    r = index_walk(s->index, mailbox, write_entry, w);
+    r = index_walk(ix, mailbox, write_entry, w);
     if (r == 0 && w->n != w->wanted)
         r = -EBADMSG;
     if (r == 0)
@@ -131,13 +131,13 @@ static int write_all(struct store *s, struct writer *w, uint64_t mailbox)
     if (r == 0)
         r = region_flush(w, &w->texts);
     if (r == 0)
-        r = write_header(w, &m, store_committed(s));
+        r = write_header(w, &m, index_state(ix)->lsn);
     if (r == 0 && fcntl(w->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL) < 0)
         r = -errno;
     return r;
 }
 
-static int snapshot_once(struct store *s, uint64_t mailbox, int *out_fd)
+int store_snapshot_of(struct index *ix, uint64_t mailbox, int *out_fd)
 {
     _cleanup_close_ int fd = memfd_create("mailbox", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0)
@@ -145,7 +145,7 @@ static int snapshot_once(struct store *s, uint64_t mailbox, int *out_fd)
     struct writer w = { .fd = fd };
     w.entries.bytes = BUF(2 * PIECE);
     w.texts.bytes = BUF(SIZE_MAX >> 1);
-    int r = write_all(s, &w, mailbox);
+    int r = write_all(ix, &w, mailbox);
     buf_done(&w.entries.bytes);
     buf_done(&w.texts.bytes);
     if (r < 0)
@@ -156,11 +156,11 @@ static int snapshot_once(struct store *s, uint64_t mailbox, int *out_fd)
 
 int store_snapshot(struct store *s, uint64_t mailbox, int *out_fd)
 {
-    int r = snapshot_once(s, mailbox, out_fd);
+    int r = store_snapshot_of(s->index, mailbox, out_fd);
     if (r != -EBADMSG)
         return r;
     r = store_reindex(s);
     if (r == 0)
-        r = snapshot_once(s, mailbox, out_fd);
+        r = store_snapshot_of(s->index, mailbox, out_fd);
     return r == -EBADMSG ? -EIO : r;
 }

@@ -1,0 +1,23 @@
+# `make install` (DESTDIR, PREFIX) and `make deb`: the program, its man pages and completion made from its own tables, the service.
+PREFIX  ?= /usr/local
+VERSION := $(shell sed -n 's/.*POSTHOUSE_VERSION "\(.*\)"/\1/p' src/admin/main.c)
+DEB     := $(B)/posthouse_$(VERSION)_$(shell dpkg --print-architecture 2>/dev/null || echo amd64).deb
+unitdir ?= $(if $(filter /usr,$(PREFIX)),/lib/systemd/system,$(PREFIX)/lib/systemd/system)
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5 \
+	  $(DESTDIR)$(PREFIX)/share/bash-completion/completions $(DESTDIR)$(PREFIX)/share/zsh/vendor-completions $(DESTDIR)$(unitdir)
+	install -m 755 $(B)/posthouse $(DESTDIR)$(PREFIX)/bin/posthouse
+	$(B)/posthouse generate man1 | gzip -9n > $(DESTDIR)$(PREFIX)/share/man/man1/posthouse.1.gz
+	$(B)/posthouse generate man5 | gzip -9n > $(DESTDIR)$(PREFIX)/share/man/man5/posthouse.conf.5.gz
+	$(B)/posthouse generate bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/posthouse
+	$(B)/posthouse generate zsh > $(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_posthouse
+	sed 's|@PREFIX@|$(PREFIX)|g' contrib/systemd/posthouse.service > $(DESTDIR)$(unitdir)/posthouse.service
+
+deb: $(DEB)
+$(DEB): all $(wildcard contrib/debian/* contrib/systemd/*)
+	rm -rf $(B)/deb
+	$(MAKE) --no-print-directory install PREFIX=/usr DESTDIR=$(B)/deb
+	contrib/debian/build $(B)/deb $(VERSION) $@
+
+.PHONY: install deb

@@ -1,11 +1,11 @@
-/* smtp_load: sends messages to an SMTP server on the loopback interface as fast as it answers, for measuring.
+/* smtp_load: sends messages to an SMTP server on 127.0.0.1 as fast as it answers, for measuring.
  *
  *     smtp_load -p PORT [-c CONNECTIONS] [-m MESSAGES] [-s BYTES] [-u USERS] [-l SECONDS]
  *
- * One process, one epoll loop. Each connection sends one message after the other (no pipelining: every command waits for
- * its reply, as most clients do), message n to u(n mod USERS)@bench.test. It stops when MESSAGES were answered or after
- * SECONDS. It prints one JSON object; `start` and `end` are CLOCK_MONOTONIC, from the first connect to the last reply
- * to a message. The exit status is 0 if every message was accepted. */
+ * One process, one epoll loop. Each connection sends one message after the other (no pipelining: every command waits
+ * for its reply, as most clients do), message n to u(n mod USERS)@bench.test. It stops when MESSAGES were answered or
+ * after SECONDS and prints one JSON object; `start` and `end` are CLOCK_MONOTONIC, from the first connect to the last
+ * reply to a message. The exit status is 0 if every message was accepted. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
@@ -27,7 +27,8 @@ enum { POOL = 64, MAX_CONNECTIONS = 10000, LINE = 1024, BATCH = 256 };
 enum step { GREETING, EHLO, MAIL, RCPT, DATA, CONTENT, IDLE, CLOSED };
 
 /* The code that lets a connection go on. */
-static const int wanted[] = { [GREETING] = 220, [EHLO] = 250, [MAIL] = 250, [RCPT] = 250, [DATA] = 354, [CONTENT] = 250 };
+static const char *const wanted[] = { [GREETING] = "220", [EHLO] = "250", [MAIL] = "250",
+                                      [RCPT] = "250",     [DATA] = "354", [CONTENT] = "250" };
 
 struct client {
     int fd;
@@ -84,24 +85,28 @@ static const char header[] =
 /* A message of about load.size bytes, the dot that ends it included. No line starts with a dot. */
 static void make_message(unsigned n)
 {
-    static const char *const words[] = { "the", "report", "of", "this", "week", "and", "delivery", "was", "not", "yet",
-                                         "schedule", "please", "answer", "before", "monday", "database", "to", "table" };
-    char *p = malloc(load.size + sizeof(header) + 256);
+    static const char *const words[] = { "the ",      "report ", "of ",     "this ",   "week ",   "and ",
+                                         "delivery ", "was ",    "not ",    "yet ",    "please ", "schedule ",
+                                         "answer ",   "before ", "monday ", "table ",  "to ",     "database " };
+    size_t max = load.size + sizeof(header) + 256;
+    char *p = malloc(max);
     if (!p)
         fail("memory");
-    size_t at = (size_t)sprintf(p, header, n * 2654435761u, n);
+    size_t at = (size_t)snprintf(p, max, header, n * 2654435761u, n);
     for (unsigned k = n; at + 80 < load.size;) {
-        for (size_t column = 0; column < 64;) {
+        for (size_t line = at; at - line < 64;) {
             k = k * 1103515245u + 12345;
-            int w = sprintf(p + at, "%s ", words[(k >> 16) % (sizeof(words) / sizeof(*words))]);
-            at += (size_t)w;
-            column += (size_t)w;
+            const char *word = words[(k >> 16) % (sizeof(words) / sizeof(*words))];
+            memcpy(p + at, word, strlen(word));
+            at += strlen(word);
         }
-        at += (size_t)sprintf(p + at, "\r\n");
+        memcpy(p + at, "\r\n", 2);
+        at += 2;
     }
-    at += (size_t)sprintf(p + at, "-- \r\n.\r\n");
+    static const char end[] = "-- \r\n.\r\n";
+    memcpy(p + at, end, sizeof(end) - 1);
     load.pool[n] = p;
-    load.pool_n[n] = at;
+    load.pool_n[n] = at + sizeof(end) - 1;
 }
 
 static void watch(struct client *c, bool write)
@@ -189,7 +194,7 @@ static void take_line(struct client *c, const char *line, size_t n)
 {
     if ((n > 3 && line[3] == '-') || c->step >= IDLE)
         return;
-    if (atoi(line) == wanted[c->step]) {
+    if (n >= 3 && memcmp(line, wanted[c->step], 3) == 0) {
         next_step(c);
         return;
     }
@@ -251,6 +256,28 @@ static void run(double until)
     }
 }
 
+/* Says QUIT on what is still open and waits a second at most for the server to close it. */
+static void part(struct client *clients)
+{
+    struct epoll_event events[BATCH];
+    unsigned open = 0;
+    for (unsigned i = 0; i < load.connections; i++) {
+        struct client *c = &clients[i];
+        if (c->step == IDLE && send(c->fd, "QUIT\r\n", 6, MSG_NOSIGNAL) == 6)
+            open++;
+        else
+            finish(c);
+    }
+    for (double until = now() + 1; open && now() < until;) {
+        int n = epoll_wait(load.epoll, events, BATCH, 100);
+        for (int i = 0; i < n; i++) {
+            struct client *c = events[i].data.ptr;
+            pull(c);
+            open -= c->step == CLOSED;
+        }
+    }
+}
+
 static int by_value(const void *a, const void *b)
 {
     double x = *(const double *)a, y = *(const double *)b;
@@ -298,6 +325,7 @@ int main(int argc, char **argv)
     for (unsigned i = 0; i < load.connections; i++)
         open_connection(&clients[i]);
     run(start + load.seconds);
+    part(clients);
     print_result(start);
     return load.accepted == load.messages ? 0 : 1;
 }

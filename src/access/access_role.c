@@ -131,5 +131,6 @@ int access_role_run(void)
 {
     static struct access_role a;
     a.arena = ARENA(CONF_MEMORY_MAX);
+    a.tls.alpn = "pop3";
     return role_run(&ops, &a);
 }

@@ -185,6 +185,7 @@ static enum pop3_event_kind run(struct pop3_session *s)
 static void start_tls(struct pop3_session *s)
 {
     s->tls_pending = false;
+    s->conn.tls_scope = str_z(conf_service_name[s->listener->service]);
     if (!s->access->tls.context || conn_start_tls(&s->conn, s->access->tls.context) < 0)
         pop3_session_close(s, "TLS is not available");
 }

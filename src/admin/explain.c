@@ -441,6 +441,15 @@ static int print_nothing(const struct trace_query *q, size_t lines, struct buf *
     return 1;
 }
 
+static void note_lines(struct findings *f, const struct trace_lines *l, bool message_only)
+{
+    for (size_t i = 0; i < l->n; i++) {
+        str event = trace_line_event(l->line[i].text);
+        if ((l->line[i].number || !message_only) && is_of_interest(NULL, l->line[i].text, event))
+            note(f, &l->line[i], event);
+    }
+}
+
 int explain_print(const struct trace_query *q, struct buf *out, struct buf *complaint)
 {
     _cleanup_trace_lines_ struct trace_lines l = { 0 };
@@ -455,11 +464,10 @@ int explain_print(const struct trace_query *q, struct buf *out, struct buf *comp
     }
     if (r)
         return r;
-    for (size_t i = 0; i < l.n; i++) {
-        str event = trace_line_event(l.line[i].text);
-        if (is_of_interest(NULL, l.line[i].text, event))
-            note(&f, &l.line[i], event);
-    }
+    bool message = str_chr(q->what, '.') >= 0;
+    note_lines(&f, &l, message);
+    if (message && !f.n && !f.accepted) /* it did not come to a message: a refused log-in, perhaps */
+        note_lines(&f, &l, false);
     if (!f.n && !f.accepted)
         return print_nothing(q, l.n, out, complaint);
     r = q->json ? print_json(q, &f, &a, out) : print_text(q, &f, &a, out);

@@ -138,6 +138,23 @@ static void test_accepted_is_said(void **state)
         "Nothing was refused. 1 message was accepted, the last at 2026-11-24 07:55:03 UTC: posthouse trace " S1 ".1\n");
 }
 
+/* Of a message that got through, an earlier failed log-in of its connection is no refusal; without a message it is. */
+static void test_log_in_and_message(void **state)
+{
+    struct trace_room *r = *state;
+    room_write(r, "smtp-in", 1, T0,
+               ROWS(ROW("auth", "session", S1, "user", "a@b.test", "client", "::1", "result", "wrong"),
+                    ROW("received", "session", S1 ".1", "sender", "a@b.test", "recipient", "c@d.test", "size", "1")));
+    assert_int_equal(room_ask(r, "explain", explain_print, S1 ".1", 0, false), 0);
+    assert_int_equal(strncmp(r->out.p, "Nothing was refused. 1 message", 30), 0);
+    assert_int_equal(room_ask(r, "explain", explain_print, S1, 0, false), 0);
+    assert_non_null(strstr(r->out.p, "Refused      the log-in as a@b.test\n"));
+    room_write(r, "smtp-in", 1, T0,
+               ROWS(ROW("auth", "session", S2 ".1", "user", "x", "client", "::1", "result", "wrong")));
+    assert_int_equal(room_ask(r, "explain", explain_print, S2 ".1", 0, false), 0);
+    assert_non_null(strstr(r->out.p, "Refused      the log-in as x\n"));
+}
+
 static void test_nothing_found(void **state)
 {
     struct trace_room *r = *state;
@@ -199,6 +216,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_the_place_of_a_rule, room_set_up, room_tear_down),
         cmocka_unit_test_setup_teardown(test_refusals_without_a_list, room_set_up, room_tear_down),
         cmocka_unit_test_setup_teardown(test_accepted_is_said, room_set_up, room_tear_down),
+        cmocka_unit_test_setup_teardown(test_log_in_and_message, room_set_up, room_tear_down),
         cmocka_unit_test_setup_teardown(test_nothing_found, room_set_up, room_tear_down),
         cmocka_unit_test_setup_teardown(test_the_last_of_many, room_set_up, room_tear_down),
         cmocka_unit_test_setup_teardown(test_json, room_set_up, room_tear_down),

@@ -53,14 +53,19 @@ static void send_file(struct master *m, struct master_role *r, const char *name,
     buf_done(&b);
 }
 
+void master_send_tls(struct master *m, struct master_role *r)
+{
+    if (r->id != ROLE_SMTP_IN && r->id != ROLE_ACCESS)
+        return;
+    send_file(m, r, "tls_certificate", m->config.conf->tls_certificate);
+    send_file(m, r, "tls_key", m->config.conf->tls_key);
+}
+
 void master_send_config(struct master *m, struct master_role *r)
 {
     const struct conf *c = m->config.conf;
     struct buf b = BUF(64);
-    if (r->id == ROLE_SMTP_IN || r->id == ROLE_ACCESS) {
-        send_file(m, r, "tls_certificate", c->tls_certificate);
-        send_file(m, r, "tls_key", c->tls_key);
-    }
+    master_send_tls(m, r);
     if (r->id == ROLE_AUTH)
         send_file(m, r, "secrets", c->secrets);
     pack_u64(&b, m->generation);

@@ -45,9 +45,9 @@ struct master {
     char user[64];
     struct master_socket sockets[ROLE_LISTENERS_MAX]; size_t n_sockets;
     struct master_role roles[ROLE_COUNT];
-    struct loop_io signal_io, control_io;
+    struct loop_io signal_io, control_io, watch_io;
     struct control_client *clients;
-    struct loop_timer stop_timer;
+    struct loop_timer stop_timer, watch_timer;
     uint64_t started_us, last_request;
     bool ready_said, stopping;
     int status;                       /* exit status */
@@ -65,6 +65,8 @@ int master_open_file(struct master *m, str path); /* relative to the configurati
 int master_start(struct master *m);    /* all roles */
 /* Sends the current generation (files first, then blob, then "apply") to a role. */
 void master_send_config(struct master *m, struct master_role *r);
+/* Certificate and key alone, to a role that speaks TLS (nothing for others). */
+void master_send_tls(struct master *m, struct master_role *r);
 void master_stop(struct master *m);
 void master_reap(struct master *m);    /* SIGCHLD */
 
@@ -73,3 +75,6 @@ int master_control_open(struct master *m);
 void master_control_applied(struct master *m);              /* a role has taken a generation */
 void master_control_status(struct master *m, uint64_t request, str fields);
 void master_reload(struct master *m, struct control_client *who); /* who NULL: SIGHUP */
+
+/* master_watch.c */
+int master_watch_open(struct master *m); /* watches the TLS files */

@@ -79,6 +79,8 @@ static int set_up(struct master *m)
     if (loop_new(&env_system, &m->loop) < 0 || watch_signals(m) < 0)
         return EXIT_IO;
     events_init(&m->events, m->loop, "master");
+    if (master_watch_open(m) < 0)
+        admin_complain("the TLS files cannot be watched; a renewed certificate counts after posthouse reload");
     if (master_control_open(m) < 0) {
         admin_complain("the control socket in the data folder cannot be made: %s", strerror(errno));
         return EXIT_CANTCREATE;

@@ -119,6 +119,7 @@ static const char *text_wanted(enum conf_row row, str text)
 {
     static const char *const newline[] = { "reject", "normalize" };
     static const char *const level[] = { "debug", "info", "warn", "error" };
+    static const char *const sandbox[] = { "required", "best-effort" };
     switch (row) {
     case CONF_ROW_hostname:
         return domain_valid(text, 1) ? NULL : "a host name";
@@ -128,6 +129,8 @@ static const char *text_wanted(enum conf_row row, str text)
         return one_of(text, newline, ARRAY_LEN(newline)) ? NULL : "reject or normalize";
     case CONF_ROW_log_level:
         return one_of(text, level, ARRAY_LEN(level)) ? NULL : "debug, info, warn or error";
+    case CONF_ROW_sandbox:
+        return one_of(text, sandbox, ARRAY_LEN(sandbox)) ? NULL : "required or best-effort";
     case CONF_ROW_data_directory:
     case CONF_ROW_accounts:
     case CONF_ROW_secrets:

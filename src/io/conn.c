@@ -157,6 +157,7 @@ int conn_start_tls(struct conn *c, SSL_CTX *ctx)
     c->ssl = SSL_new(ctx);
     if (!c->ssl || SSL_set_fd(c->ssl, c->io.fd) != 1)
         return -ENOMEM;
+    SSL_set_session_id_context(c->ssl, (const unsigned char *)c->tls_scope.p, (unsigned)c->tls_scope.n);
     c->state = CONN_HANDSHAKE;
     c->paused = false;
     handshake(c);

@@ -19,6 +19,7 @@ struct conn { /* embedded; zeroed is closed */
     bool failed;            /* connection error: close it */
     bool blocked;           /* the last conn_write did not take everything; on() comes when it may go on */
     bool paused;            /* not reading */
+    str tls_scope;          /* static; a ticket is good only where the scope is the same (set before conn_start_tls) */
     uint64_t last_read;     /* loop_now() of the last byte received or sent */
     char address[64];       /* text of the client's address, IPv4-mapped shown as IPv4 */
     uint16_t port;

@@ -156,11 +156,37 @@ static int apply(struct role *r, uint64_t generation)
     return 0;
 }
 
-static int start(struct role *r)
+/* Closes the sandbox at the first neighbour or at the start: before a byte of anyone but the master is read, and before
+ * the role starts threads. */
+static int close_sandbox(struct role *r)
 {
+    if (r->sandbox.closed)
+        return 0;
     if (!r->config)
         return -EBADMSG;
-    int e = r->ops->start(r);
+    struct sandbox_want want = { .role = r->ops->id,
+                                 .data_dir = r->data_dir,
+                                 .trace_dir = r->events.trace_dir,
+                                 .best_effort = str_eq(r->config->conf->sandbox, S("best-effort")) };
+    if (r->ops->prepare)
+        r->ops->prepare();
+    int e = sandbox_enter(&want, &r->sandbox);
+    if (r->sandbox.why) {
+        struct buf *b = events_begin(&r->events, e < 0 ? EVENT_ERROR : EVENT_WARN, "sandbox_incomplete");
+        event_str(b, "why", str_z(r->sandbox.why));
+        if (e < 0)
+            event_str(b, "text", S("the role does not start; `sandbox best-effort` in the configuration lets it"));
+        events_end(&r->events);
+        events_flush(&r->events);
+    }
+    return e;
+}
+
+static int start(struct role *r)
+{
+    int e = close_sandbox(r);
+    if (e == 0)
+        e = r->ops->start(r);
     if (e < 0)
         return e;
     r->started = true;
@@ -187,6 +213,9 @@ static int add_peer(struct role *r, struct ipc_frame *f)
     uint8_t id = unpack_u8(&f->in);
     if (!unpack_end(&f->in) || f->fd < 0 || id >= ROLE_COUNT || id == ROLE_MASTER)
         return -EBADMSG;
+    int e = close_sandbox(r);
+    if (e < 0)
+        return e;
     struct ipc_link *link = &r->peer[id];
     if (link->open) {
         ipc_close(link);
@@ -194,7 +223,7 @@ static int add_peer(struct role *r, struct ipc_frame *f)
     }
     link->frame = peer_frame;
     link->down = peer_down;
-    int e = ipc_open(link, r->loop, TAKE_FD(f->fd), r->ops->id, (enum role_id)id);
+    e = ipc_open(link, r->loop, TAKE_FD(f->fd), r->ops->id, (enum role_id)id);
     if (e == 0 && r->started && r->ops->peer_up)
         r->ops->peer_up(r, (enum role_id)id);
     return e;
@@ -226,6 +255,8 @@ static int send_status(struct role *r, struct ipc_frame *f)
     event_str(&fields, "role", str_z(role_name[r->ops->id]));
     event_u64(&fields, "pid", (uint64_t)getpid());
     event_u64(&fields, "generation", r->config ? r->config->generation : 0);
+    event_str(&fields, "seccomp", r->sandbox.seccomp ? S("on") : S("off"));
+    event_u64(&fields, "landlock", (uint64_t)r->sandbox.landlock);
     if (r->started)
         r->ops->status(r, &fields);
     pack_u64(&b, request);

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include "io/events.h"
 #include "io/ipc.h"
+#include "io/sandbox.h"
 
 #define ROLE_LISTENERS_MAX 64
 
@@ -34,6 +35,7 @@ struct role_listener {
 
 struct role_ops {
     enum role_id id;
+    void (*prepare)(void); /* what libraries load at their first use: called before the sandbox closes; may be NULL */
     /* All that was announced has arrived: open what is needed, say ready. Negative errno ends the role. */
     int (*start)(struct role *r);
     /* A new generation is in r->config (also called before start). Negative: refuse it, the old one stays. */
@@ -57,6 +59,7 @@ struct role {
     struct ipc_link peer[ROLE_COUNT];
     struct role_config *config, *next_config;
     int data_dir;            /* the role's own folder, -1 none */
+    struct sandbox sandbox;
     struct role_listener listeners[ROLE_LISTENERS_MAX]; size_t n_listeners;
     bool started, stopping;
     void *self;              /* the role's own state */

@@ -58,7 +58,8 @@ int tls_server_context(str cert_pem, str key_pem, const char **out_why, SSL_CTX 
                                  SSL_OP_NO_TICKET);
     SSL_CTX_set_mode(ctx,
                      SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF); /* tickets hold the session, the server nothing */
+    SSL_CTX_set_num_tickets(ctx, 1);
     SSL_CTX_set_session_id_context(ctx, scope, sizeof(scope) - 1);
     int r = use_chain(ctx, cert_pem, out_why);
     if (r == 0)
@@ -68,6 +69,26 @@ int tls_server_context(str cert_pem, str key_pem, const char **out_why, SSL_CTX 
         return r;
     *out = TAKE(ctx);
     return 0;
+}
+
+/* `offered` is a list of length-prefixed names. */
+static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_n, const unsigned char *offered,
+                       unsigned n, void *arg)
+{
+    str name = str_z(arg);
+    (void)ssl;
+    for (unsigned at = 0; at < n && at + 1u + offered[at] <= n; at += 1u + offered[at])
+        if (str_eq(str_of(offered + at + 1, offered[at]), name)) {
+            *out = offered + at + 1;
+            *out_n = offered[at];
+            return SSL_TLSEXT_ERR_OK;
+        }
+    return SSL_TLSEXT_ERR_ALERT_FATAL;
+}
+
+void tls_accept_alpn(SSL_CTX *ctx, const char *name)
+{
+    SSL_CTX_set_alpn_select_cb(ctx, choose_alpn, (void *)name);
 }
 
 void tls_describe(const SSL *ssl, struct buf *out)

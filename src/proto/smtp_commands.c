@@ -22,7 +22,7 @@ static bool greeted(struct smtp_server *s, str args, enum smtp_wait wait, struct
     ev->text = str_word(&args);
     ev->esmtp = wait == WAIT_EHLO;
     if (ev->text.n == 0 || ev->text.n > HELO_MAX)
-        return smtp_answer(s, SMTP_REPLY_BAD_HELO);
+        return smtp_answer(s, s->config->lmtp ? SMTP_REPLY_BAD_LHLO : SMTP_REPLY_BAD_HELO);
     return smtp_ask(s, wait, SMTP_HELO, ev);
 }
 
@@ -34,6 +34,11 @@ static bool on_helo(struct smtp_server *s, str args, struct smtp_event *ev)
 static bool on_ehlo(struct smtp_server *s, str args, struct smtp_event *ev)
 {
     return greeted(s, args, WAIT_EHLO, ev);
+}
+
+static bool on_lhlo(struct smtp_server *s, str args, struct smtp_event *ev)
+{
+    return greeted(s, args, WAIT_EHLO, ev); /* RFC 2033 4.1: the semantics of EHLO */
 }
 
 /* The path behind FROM: or TO:. False when it was refused. */
@@ -102,11 +107,21 @@ static bool on_rcpt(struct smtp_server *s, str args, struct smtp_event *ev)
     return smtp_ask(s, WAIT_RCPT, SMTP_RCPT, ev);
 }
 
+static enum smtp_reply_id no_recipients(const struct smtp_server *s)
+{
+    return s->config->lmtp ? SMTP_REPLY_NO_RECIPIENTS_LMTP : SMTP_REPLY_NO_RECIPIENTS; /* RFC 2033 4.2 */
+}
+
+static enum smtp_reply_id no_helo(const struct smtp_server *s)
+{
+    return s->config->lmtp ? SMTP_REPLY_NO_LHLO : SMTP_REPLY_NO_HELO;
+}
+
 static bool on_data(struct smtp_server *s, str args, struct smtp_event *ev)
 {
     (void)args;
     if (s->tx.recipients == 0)
-        return smtp_answer(s, SMTP_REPLY_NO_RECIPIENTS);
+        return smtp_answer(s, no_recipients(s));
     return smtp_ask(s, WAIT_DATA, SMTP_DATA, ev);
 }
 
@@ -117,11 +132,11 @@ static enum smtp_reply_id bdat_refusal(const struct smtp_server *s, bool syntax_
     if (!syntax_ok)
         return SMTP_REPLY_BAD_BDAT;
     if (!s->helo)
-        return SMTP_REPLY_NO_HELO;
+        return no_helo(s);
     if (!s->tx.open)
         return SMTP_REPLY_NO_MAIL;
     if (s->tx.recipients == 0)
-        return SMTP_REPLY_NO_RECIPIENTS;
+        return no_recipients(s);
     if (s->chunk > s->config->limits.size_max - s->tx.received)
         return SMTP_REPLY_TOO_LARGE;
     return SMTP_REPLY_NONE;
@@ -138,6 +153,8 @@ static bool on_bdat(struct smtp_server *s, str args, struct smtp_event *ev)
     s->chunk_size = s->chunk;
     s->chunk_last = last.n > 0;
     enum smtp_reply_id bad = bdat_refusal(s, last.n == 0 || (str_ieq(last, S("LAST")) && str_word(&args).n == 0));
+    bool whole = bad == SMTP_REPLY_TOO_LARGE || bad == SMTP_REPLY_NO_RECIPIENTS_LMTP; /* judges a message, no command */
+    s->skip_replies = smtp_replies_at_end(s, whole && s->chunk_last);
     if (!bad && s->tx.bdat) {
         s->mode = BDAT;
         return false;
@@ -234,6 +251,18 @@ static bool on_auth(struct smtp_server *s, str args, struct smtp_event *ev)
     return smtp_ask(s, WAIT_AUTH, SMTP_AUTH, ev);
 }
 
+static bool on_xclient(struct smtp_server *s, str args, struct smtp_event *ev)
+{
+    if (!s->xclient)
+        return smtp_answer(s, SMTP_REPLY_NO_XCLIENT);
+    if (smtp_xclient_parse(s->config->lmtp, args, &s->scratch, &ev->xclient))
+        return smtp_answer(s, SMTP_REPLY_BAD_XCLIENT);
+    str helo = ev->xclient.value[SMTP_XCLIENT_HELO], proto = ev->xclient.value[SMTP_XCLIENT_PROTO];
+    s->xclient_helo = helo.n > 0;
+    s->xclient_esmtp = proto.n > 0 && !str_ieq(proto, S("SMTP"));
+    return smtp_ask(s, WAIT_XCLIENT, SMTP_XCLIENT, ev);
+}
+
 static bool on_help(struct smtp_server *s, str args, struct smtp_event *ev);
 
 enum {
@@ -245,6 +274,8 @@ enum {
     NO_BDAT = 32,
     TX = 64,
     BYTES = 128,
+    SMTP = 256,
+    LMTP = 512,
 };
 
 static const struct command {
@@ -258,10 +289,15 @@ static const struct command {
 #undef SMTP_COMMAND
 };
 
-static const struct command *command_find(str verb)
+static bool command_exists(const struct smtp_server *s, const struct command *c)
+{
+    return !(c->flags & (s->config->lmtp ? SMTP : LMTP));
+}
+
+static const struct command *command_find(const struct smtp_server *s, str verb)
 {
     for (size_t i = 0; i < ARRAY_LEN(commands); ++i) {
-        if (str_ieq(verb, commands[i].verb))
+        if (str_ieq(verb, commands[i].verb) && command_exists(s, &commands[i]))
             return &commands[i];
     }
     return NULL;
@@ -271,13 +307,13 @@ static bool on_help(struct smtp_server *s, str args, struct smtp_event *ev)
 {
     (void)ev;
     _cleanup_buf_ struct buf text = BUF(2048);
-    const struct command *topic = command_find(str_word(&args));
+    const struct command *topic = command_find(s, str_word(&args));
     if (topic && topic->usage.n > 0) {
         buf_add(&text, topic->usage);
     } else {
         buf_add(&text, S("Commands:"));
         for (size_t i = 0; i < ARRAY_LEN(commands); ++i) {
-            if (commands[i].usage.n > 0)
+            if (commands[i].usage.n > 0 && command_exists(s, &commands[i]))
                 buf_addf(&text, " %.*s", STR_ARG(commands[i].verb));
         }
     }
@@ -293,7 +329,7 @@ static enum smtp_reply_id command_refusal(const struct smtp_server *s, const str
     if (c->flags & BARE && args.n > 0)
         return SMTP_REPLY_NO_ARGUMENTS;
     if (c->flags & HELO && !s->helo)
-        return SMTP_REPLY_NO_HELO;
+        return no_helo(s);
     if (c->flags & NO_TX && s->tx.open)
         return SMTP_REPLY_NESTED;
     if (c->flags & NO_BDAT && s->tx.bdat)
@@ -323,7 +359,7 @@ static bool one_round_trip(const struct command *c, str args)
 bool smtp_command(struct smtp_server *s, str line, bool more_behind, struct smtp_event *ev)
 {
     str args = line;
-    const struct command *c = command_find(str_word(&args));
+    const struct command *c = command_find(s, str_word(&args));
     args = str_trim(args);
     if (more_behind && (!s->esmtp || (c && c->flags & LAST && !one_round_trip(c, args))))
         s->early = true;

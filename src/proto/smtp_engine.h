@@ -8,9 +8,11 @@
 #define AUTH_LINE_MAX     12288u     /* RFC 4954 4.5: octets with CR LF */
 #define HELO_MAX          255u       /* RFC 5321 4.5.3.1.2 */
 #define OUTPUT_MAX        (1u << 20) /* answers to one input buffer of pipelined commands */
+#define OUTPUT_LMTP_MAX   (16u << 20) /* the same, and a reply for each recipient */
 #define OUTPUT_KEEP       256u       /* an empty output buffer larger than this is given back: idle sessions are many */
 #define DISCARD_LINE_MAX  (1u << 20) /* of a line that is too long */
 #define DISCARD_EXTRA_MAX (1u << 20) /* beyond size_max, of refused content */
+#define RCPTMAX_MAX       999999u    /* RFC 9422 4.2: six digits */
 #define OVERSHOOT_MAX     1000u /* recipients over the limit that are no errors yet: a list in one pipelined group */
 
 enum smtp_mode { CONNECT, COMMAND, LONG_LINE, AUTH_LINE, DATA, BDAT, BDAT_SKIP, CLOSED, MODES };
@@ -27,6 +29,7 @@ enum smtp_wait {
     WAIT_CONTENT,
     WAIT_TLS,
     WAIT_AUTH,
+    WAIT_XCLIENT,
 };
 
 struct smtp_transaction {
@@ -48,6 +51,8 @@ struct smtp_server {
     struct buf farewell; /* a 421 that waits for the event it must not overtake */
     struct smtp_transaction tx;
     uint64_t chunk, chunk_size; /* octets of the BDAT chunk still to come, and all of them */
+    uint32_t replies;           /* still due for the content that has ended */
+    uint32_t skip_replies;      /* how often skip_reply is given */
     uint32_t errors, junk;
     uint32_t line_discarded;
     enum smtp_mode mode;
@@ -56,6 +61,8 @@ struct smtp_server {
     bool chunk_last;
     bool reset_due; /* SMTP_RESET is the next event */
     bool tls, authenticated, trusted, early;
+    bool xclient; /* the client may use it */
+    bool xclient_helo, xclient_esmtp; /* what the XCLIENT that waits says of HELO and PROTO */
     bool spoke; /* a command was seen */
     bool helo, esmtp;
     bool turned_away;   /* the greeting was a refusal: QUIT is all that is left (RFC 5321 3.1) */
@@ -70,6 +77,11 @@ void smtp_say(struct smtp_server *s, enum smtp_reply_id id);
 bool smtp_answer(struct smtp_server *s, enum smtp_reply_id id);
 /* Puts an event that waits for the owner into ev. Returns true. */
 bool smtp_ask(struct smtp_server *s, enum smtp_wait wait, enum smtp_event_kind kind, struct smtp_event *ev);
+/* A reply of the engine to content that has ended: once, or with LMTP for each of `times` recipients. */
+void smtp_say_times(struct smtp_server *s, enum smtp_reply_id id, uint32_t times);
+/* How many replies the end of the content gets now: with LMTP one a recipient (RFC 2033 4.2), `last` told apart from
+ * the end of a BDAT chunk (4.3). */
+uint32_t smtp_replies_at_end(const struct smtp_server *s, bool last);
 /* The only end of a transaction. `tell`: the owner does not know yet, SMTP_RESET follows. */
 void smtp_transaction_end(struct smtp_server *s, bool tell);
 /* How much refused content is thrown away before the session is closed. */

@@ -1,4 +1,4 @@
-/* Parameters of MAIL and RCPT: see smtp_params.h. */
+/* Parameters of MAIL, RCPT and XCLIENT: see smtp_params.h. */
 #include "proto/smtp_params.h"
 #include "base/codec.h"
 #include <errno.h>
@@ -111,4 +111,80 @@ enum smtp_reply_id smtp_mail_params_parse(const struct smtp_server_config *confi
 enum smtp_reply_id smtp_rcpt_params_parse(str args)
 {
     return str_word(&args).n > 0 ? SMTP_REPLY_UNKNOWN_PARAMETER : SMTP_REPLY_NONE;
+}
+
+/* Nothing that a log, a Received line or a lookup could stumble over. */
+static bool value_ok(str value)
+{
+    for (size_t i = 0; i < value.n; ++i)
+        if (value.p[i] <= ' ' || value.p[i] > '~')
+            return false;
+    return value.n > 0 && value.n <= 255;
+}
+
+static bool attribute_ok(enum smtp_xclient_name name, bool lmtp, str *value, uint16_t *out_port)
+{
+    bool dest = name == SMTP_XCLIENT_DESTPORT;
+    uint64_t port = 0;
+    switch (name) {
+    case SMTP_XCLIENT_PORT:
+    case SMTP_XCLIENT_DESTPORT:
+        if (str_u64(*value, UINT16_MAX, &port) < 0 || port == 0)
+            return false;
+        *out_port = dest ? *out_port : (uint16_t)port;
+        return true;
+    case SMTP_XCLIENT_PROTO:
+        return str_ieq(*value, S("SMTP")) || str_ieq(*value, S("ESMTP")) || (lmtp && str_ieq(*value, S("LMTP")));
+    case SMTP_XCLIENT_ADDR:
+    case SMTP_XCLIENT_DESTADDR:
+        if (str_istarts(*value, S("IPV6:")))
+            *value = str_from(*value, 5);
+        return value->n > 0;
+    default:
+        return true;
+    }
+}
+
+static int xclient_name(str name)
+{
+    static const str names[SMTP_XCLIENT_NAMES] = {
+        [SMTP_XCLIENT_NAME] = S("NAME"), [SMTP_XCLIENT_ADDR] = S("ADDR"), [SMTP_XCLIENT_PORT] = S("PORT"),
+        [SMTP_XCLIENT_PROTO] = S("PROTO"), [SMTP_XCLIENT_HELO] = S("HELO"),
+        [SMTP_XCLIENT_DESTADDR] = S("DESTADDR"), [SMTP_XCLIENT_DESTPORT] = S("DESTPORT"),
+    };
+    for (int i = 0; i < SMTP_XCLIENT_NAMES; ++i)
+        if (str_ieq(name, names[i]))
+            return i;
+    return -1;
+}
+
+static int read_attribute(bool lmtp, str name, str encoded, struct buf *scratch, struct smtp_xclient *out)
+{
+    int at = xclient_name(name);
+    size_t from = scratch->n;
+    if (at < 0 || out->given[at])
+        return -EBADMSG;
+    int r = smtp_xtext_decode(scratch, encoded);
+    str value = str_from(buf_str(scratch), from);
+    if (r < 0 || !value_ok(value))
+        return r < 0 ? r : -EBADMSG;
+    out->given[at] = true;
+    if (str_ieq(value, S("[UNAVAILABLE]")) || str_ieq(value, S("[TEMPUNAVAIL]")))
+        return 0;
+    if (!attribute_ok((enum smtp_xclient_name)at, lmtp, &value, &out->port))
+        return -EBADMSG;
+    out->value[at] = value;
+    return 0;
+}
+
+int smtp_xclient_parse(bool lmtp, str args, struct buf *scratch, struct smtp_xclient *out)
+{
+    *out = (struct smtp_xclient){ 0 };
+    str word = str_word(&args);
+    int r = word.n == 0 ? -EBADMSG : buf_reserve(scratch, args.n + word.n); /* so that values stay where they are */
+    for (; r == 0 && word.n > 0; word = str_word(&args)) {
+        str name = str_cut(&word, '=');
+        r = read_attribute(lmtp, name, word, scratch, out);
+    }
+    return r;
 }

@@ -15,7 +15,7 @@ struct smtp_server *smtp_server_new(const struct smtp_server_config *config)
     if (!s)
         return NULL;
     s->config = config;
-    s->out = BUF(OUTPUT_MAX);
+    s->out = BUF(config->lmtp ? OUTPUT_LMTP_MAX : OUTPUT_MAX);
     s->scratch = BUF(AUTH_LINE_MAX);
     s->farewell = BUF(4096);
     return s;
@@ -56,6 +56,19 @@ void smtp_write_reply(struct smtp_server *s, int code, str enhanced, str text)
 void smtp_say(struct smtp_server *s, enum smtp_reply_id id)
 {
     smtp_write_reply(s, smtp_canned[id].code, smtp_canned[id].enhanced, smtp_canned[id].text);
+}
+
+void smtp_say_times(struct smtp_server *s, enum smtp_reply_id id, uint32_t times)
+{
+    uint32_t errors = s->errors;
+    for (; times > 0 && s->mode != CLOSED; --times)
+        smtp_say(s, id);
+    s->errors = MIN(s->errors, errors + 1);
+}
+
+uint32_t smtp_replies_at_end(const struct smtp_server *s, bool last)
+{
+    return s->config->lmtp && last ? s->tx.recipients : 1;
 }
 
 void smtp_transaction_end(struct smtp_server *s, bool tell)
@@ -208,10 +221,11 @@ static bool step_long_line(struct smtp_server *s, str in, size_t *used, struct s
 
 static bool content_over(struct smtp_server *s, struct smtp_event *ev)
 {
+    s->replies = smtp_replies_at_end(s, s->mode == DATA || s->chunk_last);
     s->mode = COMMAND;
     if (!s->tx.refused)
         return smtp_ask(s, WAIT_CONTENT, SMTP_CONTENT_END, ev);
-    smtp_say(s, s->tx.refused);
+    smtp_say_times(s, s->tx.refused, s->replies);
     smtp_transaction_end(s, false);
     return false;
 }
@@ -290,7 +304,7 @@ static bool step_bdat_skip(struct smtp_server *s, str in, size_t *used, struct s
         return need_input(ev);
     s->mode = COMMAND;
     if (s->skip_reply)
-        smtp_say(s, s->skip_reply);
+        smtp_say_times(s, s->skip_reply, s->skip_replies);
     return false;
 }
 
@@ -372,7 +386,7 @@ static void reply_connect(struct smtp_server *s, int code, str enhanced, str tex
     s->mode = COMMAND;
     s->turned_away = code != 220;
     if (code == 220 && text.n == 0) {
-        buf_addf(&greeting, "%.*s ESMTP Posthouse", STR_ARG(s->config->hostname));
+        buf_addf(&greeting, "%.*s %sMTP Posthouse", STR_ARG(s->config->hostname), s->config->lmtp ? "L" : "ES");
         text = buf_str(&greeting);
     }
     smtp_write_reply(s, code, enhanced, text);
@@ -389,12 +403,16 @@ static void ehlo_list(const struct smtp_server *s, struct buf *text)
         buf_add(text, S("\nSMTPUTF8"));
     if (config->chunking)
         buf_add(text, S("\nCHUNKING"));
+    if (config->limits.recipients_max > 0 && config->limits.recipients_max <= RCPTMAX_MAX)
+        buf_addf(text, "\nLIMITS RCPTMAX=%u", config->limits.recipients_max);
     if (config->starttls && !s->tls) /* RFC 3207 4.2: not again once it is on */
         buf_add(text, S("\nSTARTTLS"));
     if (config->auth && s->tls && config->auth_mechanisms.n > 0) {
         buf_add(text, S("\nAUTH "));
         buf_add(text, config->auth_mechanisms);
     }
+    if (s->xclient)
+        buf_add(text, S("\nXCLIENT NAME ADDR PORT PROTO HELO DESTADDR DESTPORT"));
     buf_add(text, S("\nHELP"));
 }
 
@@ -416,11 +434,14 @@ static void reply_helo(struct smtp_server *s, bool esmtp, int code, str enhanced
 static void reply_data(struct smtp_server *s, bool bdat, int code, str enhanced, str text)
 {
     if (code != 354) {
+        uint32_t times = smtp_replies_at_end(s, bdat && s->chunk_last), errors = s->errors + (code >= 400);
         if (bdat) {
             s->mode = BDAT_SKIP;
             s->skip_reply = SMTP_REPLY_NONE;
         }
-        smtp_write_reply(s, code, enhanced, text);
+        for (; times > 0 && s->mode != CLOSED; --times)
+            smtp_write_reply(s, code, enhanced, text);
+        s->errors = errors;
         smtp_transaction_end(s, true);
         return;
     }
@@ -429,6 +450,41 @@ static void reply_data(struct smtp_server *s, bool bdat, int code, str enhanced,
     s->tx.content = smtp_content_begin(!bdat, s->config->normalize_newlines);
     if (!bdat)
         smtp_write_reply(s, 354, STR_NONE, text.n > 0 ? text : S("End data with <CR><LF>.<CR><LF>"));
+}
+
+/* Taken: as at the start, but for TLS, and for what the command itself says of HELO (as Postfix has it). */
+static void reply_xclient(struct smtp_server *s, int code, str enhanced, str text)
+{
+    if (code != 220) {
+        smtp_write_reply(s, code, enhanced, text);
+        return;
+    }
+    s->mode = CONNECT;
+    s->helo = s->xclient_helo;
+    s->esmtp = s->xclient_esmtp;
+    s->authenticated = s->early = false;
+    s->errors = 0;
+}
+
+/* True: more replies to the same content are due. */
+static bool reply_content(struct smtp_server *s, int code, str enhanced, str text)
+{
+    bool ok = code >= 200 && code < 300;
+    smtp_write_reply(s, code, enhanced, text);
+    if (ok)
+        s->junk = 0;
+    if (s->replies > 1 && s->mode != CLOSED) {
+        --s->replies;
+        s->errors -= code >= 400; /* one error a message is enough */
+        return true;
+    }
+    smtp_transaction_end(s, false);
+    return false;
+}
+
+uint32_t smtp_server_replies_due(const struct smtp_server *s)
+{
+    return s->wait == WAIT_CONTENT ? s->replies : s->wait != WAIT_NONE;
 }
 
 void smtp_server_reply(struct smtp_server *s, int code, str enhanced, str text)
@@ -460,11 +516,12 @@ void smtp_server_reply(struct smtp_server *s, int code, str enhanced, str text)
         smtp_write_reply(s, code, enhanced, text);
         s->tx.recipients += ok;
         break;
+    case WAIT_XCLIENT:
+        reply_xclient(s, code, enhanced, text);
+        break;
     default: /* WAIT_CONTENT: the owner knows both outcomes */
-        smtp_write_reply(s, code, enhanced, text);
-        smtp_transaction_end(s, false);
-        if (ok)
-            s->junk = 0;
+        if (reply_content(s, code, enhanced, text))
+            s->wait = WAIT_CONTENT;
     }
 }
 
@@ -501,9 +558,14 @@ void smtp_server_tls_started(struct smtp_server *s)
         s->wait = WAIT_NONE;
 }
 
-void smtp_server_set_trusted(struct smtp_server *s)
+void smtp_server_set_trusted(struct smtp_server *s, bool trusted)
 {
-    s->trusted = true;
+    s->trusted = trusted;
+}
+
+void smtp_server_set_xclient(struct smtp_server *s, bool allowed)
+{
+    s->xclient = allowed;
 }
 
 void smtp_server_shutdown(struct smtp_server *s, str enhanced, str text)

@@ -1,5 +1,6 @@
 /* The server's side of SMTP as a pure machine: bytes in, events and reply bytes out (RFC 5321, 1870, 2034, 2920, 3030,
- * 3207, 4954, 6152, 6531). One engine serves port 25 (MTA) and 587/465 (MSA); LMTP joins later. No socket, clock, disk.
+ * 3207, 4954, 6152, 6531, 9422). One engine serves port 25 (MTA), 587/465 (MSA) and LMTP (RFC 2033). No socket, clock,
+ * disk.
  *
  * The owner keeps the input buffer. Loop:
  *     ev = smtp_server_next(s, input, &used);   drop `used` bytes from the front of the input
@@ -17,7 +18,8 @@ struct smtp_limits {
     uint32_t line_max;       /* octets of a command line with CRLF; 2048 (also for 0) covers RFC 5321 4.5.3.1.4 and
                                 the extensions. AUTH lines have their own, 12288 (RFC 4954 4). What is longer is
                                 thrown away: 500 5.5.2 or 5.5.6; over 1 MiB 421 */
-    uint32_t recipients_max; /* accepted per transaction; then 452 4.5.3 (the first 1000 are no errors). 0: none */
+    uint32_t recipients_max; /* accepted per transaction; then 452 4.5.3 (the first 1000 are no errors). 0: none.
+                                Up to 999999 it is announced: LIMITS RCPTMAX (RFC 9422) */
     uint32_t errors_max;     /* 5xx/4xx replies per session; then 421 4.7.0 and SMTP_CLOSE. 0: no limit (trusted) */
     uint32_t commands_max;   /* commands that move no mail (NOOP, RSET, VRFY, HELP, EHLO…) between two messages; then
                                 421. 0: none */
@@ -27,6 +29,7 @@ struct smtp_limits {
 struct smtp_server_config {
     str hostname;            /* in greeting and replies */
     bool msa;                /* submission: domainless addresses allowed, with `auth` MAIL needs it to succeed (530) */
+    bool lmtp;               /* RFC 2033: LHLO instead of HELO and EHLO, a reply for each recipient behind the content */
     bool starttls;           /* offer STARTTLS (while TLS is not on) */
     bool auth;               /* offer AUTH, only when TLS is on; understand AUTH= of MAIL */
     str auth_mechanisms;     /* "PLAIN LOGIN SCRAM-SHA-256" */
@@ -38,9 +41,10 @@ struct smtp_server_config {
 enum smtp_event_kind {
     SMTP_NEED_INPUT,    /* everything in the input is used up or an incomplete line */
     SMTP_NEED_REPLY,    /* waiting for smtp_server_reply (or tls_started, auth_*) */
-    SMTP_CONNECT,       /* (reply) first event of a session: 220 (text empty: "HOST ESMTP Posthouse"), or 421/521 to
-                           close, or another 4xx/5xx: then only QUIT is obeyed (RFC 5321 3.1) */
-    SMTP_HELO,          /* (reply) ev.text: HELO/EHLO argument (1 to 255 printable ASCII octets), ev.esmtp. A 250
+    SMTP_CONNECT,       /* (reply) first event of a session, and again after XCLIENT: 220 (text empty: "HOST ESMTP
+                           Posthouse"), or 421/521 to close, or another 4xx/5xx: then only QUIT is obeyed (RFC 5321
+                           3.1) */
+    SMTP_HELO,          /* (reply) ev.text: HELO/EHLO/LHLO argument (1 to 255 printable ASCII octets), ev.esmtp. A 250
                            reply's text is ignored: the engine writes the list. A transaction that was open ends with
                            it: SMTP_RESET comes next */
     SMTP_MAIL,          /* (reply) ev.path, ev.mail; order and SIZE were checked */
@@ -52,7 +56,8 @@ enum smtp_event_kind {
                            CRLF (with BDAT the last line may lack it), at most size_max in all; valid until the next
                            call */
     SMTP_CONTENT_END,   /* (reply) the message is complete; whatever the reply, the transaction is over, without
-                           SMTP_RESET */
+                           SMTP_RESET. With lmtp it takes a reply for each accepted RCPT, in their order:
+                           smtp_server_replies_due() calls of smtp_server_reply() */
     SMTP_RESET,         /* the transaction has ended without a message (RSET, EHLO, refused content, too large, BDAT
                            error): forget it. Comes as soon as that is certain; content still to come is swallowed, up
                            to size_max + 1 MiB, then 421 */
@@ -65,6 +70,22 @@ enum smtp_event_kind {
                            answered and nothing is awaited: "*" (501 5.7.0), no base64 (501 5.5.2), line too long (500
                            5.5.6) */
     SMTP_CLOSE,         /* write the output, close the connection (QUIT or 421) */
+    SMTP_XCLIENT,       /* (reply) ev.xclient: the client says whose session this is. 220 takes it: all state but TLS
+                           is as before the greeting, nothing is written, and SMTP_CONNECT comes next (HELO of the
+                           command stays in force); anything else refuses and changes nothing */
+};
+
+/* Attributes of XCLIENT as Postfix's XCLIENT_README has them. What was not given, or given as [UNAVAILABLE] or
+ * [TEMPUNAVAIL], is empty; `given` tells the two apart. Values are printable ASCII of at most 255 octets; numbers and
+ * PROTO were checked, addresses and names were not. */
+enum smtp_xclient_name {
+    SMTP_XCLIENT_NAME, SMTP_XCLIENT_ADDR, SMTP_XCLIENT_PORT, SMTP_XCLIENT_PROTO, SMTP_XCLIENT_HELO,
+    SMTP_XCLIENT_DESTADDR, SMTP_XCLIENT_DESTPORT, SMTP_XCLIENT_NAMES
+};
+struct smtp_xclient {
+    str value[SMTP_XCLIENT_NAMES]; /* ADDR and DESTADDR without "IPV6:" */
+    bool given[SMTP_XCLIENT_NAMES];
+    uint16_t port;                 /* of PORT, 0 unknown */
 };
 
 struct smtp_mail_params {
@@ -84,6 +105,7 @@ struct smtp_event {
                             reject_unauth_pipelining. The one thing that depends on how the input was cut */
     struct address path; /* MAIL, RCPT: parts point into ev.text; local.n == 0 && domain.n == 0 is <> */
     struct smtp_mail_params mail;
+    struct smtp_xclient xclient;
 };
 
 struct smtp_server; /* opaque, about 250 bytes plus its output, which is given back when it is empty */
@@ -102,6 +124,10 @@ void smtp_server_next(struct smtp_server *s, str in, size_t *out_used, struct sm
  * Ignored when nothing waits. */
 void smtp_server_reply(struct smtp_server *s, int code, str enhanced, str text);
 
+/* How many replies the event that waits still takes: 1; with lmtp at SMTP_CONTENT_END one for each accepted RCPT; 0
+ * when nothing waits. */
+uint32_t smtp_server_replies_due(const struct smtp_server *s);
+
 /* Answers SMTP_AUTH / SMTP_AUTH_RESPONSE: send a challenge (334, base64 is done here) ... */
 void smtp_server_auth_challenge(struct smtp_server *s, str challenge);
 /* ... or end it: 235 2.7.0 when ok, else the given reply (535 5.7.8, 454 4.7.0, 501 5.5.2 …). */
@@ -111,8 +137,11 @@ void smtp_server_auth_done(struct smtp_server *s, bool ok, int code, str enhance
  * TLS, before the first next(). */
 void smtp_server_tls_started(struct smtp_server *s);
 
-/* For trusted clients: errors_max and commands_max no longer count. May be called at any time. */
-void smtp_server_set_trusted(struct smtp_server *s);
+/* For trusted clients: errors_max and commands_max do not count. May be called at any time. */
+void smtp_server_set_trusted(struct smtp_server *s, bool trusted);
+
+/* Offers XCLIENT (not to everybody: who may use it speaks for any client); 550 5.7.0 otherwise. */
+void smtp_server_set_xclient(struct smtp_server *s, bool allowed);
 
 /* Ends the session with 421 at the next call of next() (timeouts 4.4.2, shutdown 4.3.2); while an event waits, after
  * its reply. */

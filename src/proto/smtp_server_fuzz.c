@@ -4,7 +4,7 @@
 
 static void run(struct play *p, const struct smtp_server_config *config, str bytes, size_t step)
 {
-    play_init(p, config);
+    play_init_xclient(p, config, config->chunking);
     p->odd = true;
     p->tls_at_once = true;
     if (config->auth && !config->starttls)
@@ -30,6 +30,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     config.limits.size_max = choice & 64 ? 40 : 1 << 20;
     config.limits.errors_max = choice & 128 ? 0 : 20;
     config.limits.line_max = 128;
+    config.lmtp = config.msa && !config.auth;
     str bytes = str_of(data + 1, size - 1);
     struct play whole, thirds, bytewise;
     run(&whole, &config, bytes, bytes.n + 1);

@@ -364,7 +364,7 @@ static void test_errors_max(void **state)
         str_ends(buf_str(&p.out), S("Command not recognized\r\n421 4.7.0 mx.posthouse.test Too many errors\r\n")));
     play_done(&p);
     play_init(&p, &config);
-    smtp_server_set_trusted(p.s);
+    smtp_server_set_trusted(p.s, true);
     play_feed(&p, S("FOO\r\nFOO\r\nFOO\r\nFOO\r\nNOOP\r\n"));
     assert_false(p.closed);
     play_done(&p);

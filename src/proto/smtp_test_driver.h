@@ -29,12 +29,18 @@ static const struct smtp_server_config play_config = {
     .limits = { .line_max = 2048, .recipients_max = 1000, .errors_max = 20, .commands_max = 100, .size_max = 50 << 20 },
 };
 
-static inline void play_init(struct play *p, const struct smtp_server_config *config)
+static inline void play_init_xclient(struct play *p, const struct smtp_server_config *config, bool xclient)
 {
     *p = (struct play){ .config = *config };
     p->in = p->out = p->log = p->content = BUF(64u << 20);
     p->user = BUF(1024);
     p->s = smtp_server_new(&p->config);
+    smtp_server_set_xclient(p->s, xclient);
+}
+
+static inline void play_init(struct play *p, const struct smtp_server_config *config)
+{
+    play_init_xclient(p, config, false);
 }
 
 static inline void play_done(struct play *p)
@@ -120,14 +126,15 @@ static inline bool play_refuses(struct play *p, const struct smtp_event *ev)
     size_t weight = ev->path.local.n + ev->path.domain.n + ev->text.n + p->content.n;
     if (!p->odd || weight % 5 != 3)
         return false;
-    smtp_server_reply(p->s, codes[weight / 5 % ARRAY_LEN(codes)], S("4.3.0"), S("a\nb\x01\xc3\xa9\n\nc"));
+    for (uint32_t n = smtp_server_replies_due(p->s); n > 0; --n)
+        smtp_server_reply(p->s, codes[weight / 5 % ARRAY_LEN(codes)], S("4.3.0"), S("a\nb\x01\xc3\xa9\n\nc"));
     return true;
 }
 
 static inline void play_log(struct play *p, const struct smtp_event *ev)
 {
     static const char *const names[] = { "", "",    "CONNECT", "HELO",     "MAIL", "RCPT",     "DATA",
-                                         "", "END", "RESET",   "STARTTLS", "AUTH", "RESPONSE", "CLOSE" };
+                                         "", "END", "RESET",   "STARTTLS", "AUTH", "RESPONSE", "CLOSE", "XCLIENT" };
     if (p->content.n > 0) {
         buf_addf(&p->log, "CONTENT %zu:", p->content.n);
         buf_add(&p->log, buf_str(&p->content));
@@ -146,6 +153,9 @@ static inline void play_log(struct play *p, const struct smtp_event *ev)
     } else if (ev->kind == SMTP_HELO || ev->kind == SMTP_AUTH) {
         buf_addf(&p->log, " %.*s%s", STR_ARG(ev->text), ev->esmtp ? " esmtp" : "");
     }
+    for (int i = 0; ev->kind == SMTP_XCLIENT && i < SMTP_XCLIENT_NAMES; ++i)
+        if (ev->xclient.given[i])
+            buf_addf(&p->log, " %d=%.*s", i, STR_ARG(ev->xclient.value[i]));
     if (ev->has_data)
         buf_addf(&p->log, " data=%.*s", STR_ARG(ev->data));
     buf_addf(&p->log, "%s%s\n", ev->bdat ? " bdat" : "", ev->cancelled ? " cancelled" : "");
@@ -190,7 +200,12 @@ static inline bool play_event(struct play *p, const struct smtp_event *ev)
         play_reply(p, 354, "", "");
         break;
     case SMTP_CONTENT_END:
-        play_reply(p, 250, "2.0.0", "Ok: queued");
+        for (uint32_t n = smtp_server_replies_due(p->s); n > 0; --n)
+            play_reply(p, 250, "2.0.0", "Ok: queued");
+        break;
+    case SMTP_XCLIENT:
+        play_reply(p, 220, "", "");
+        p->authenticated = false;
         break;
     case SMTP_AUTH:
     case SMTP_AUTH_RESPONSE:

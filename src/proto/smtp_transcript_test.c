@@ -16,7 +16,7 @@ struct script {
     size_t line;
     bool bytewise;
     struct smtp_server_config config;
-    bool tls, skipped;
+    bool tls, skipped, xclient;
     str auth;
     bool started;
     struct play p;
@@ -139,13 +139,13 @@ static void start(struct script *s)
     if (s->started)
         return;
     s->started = true;
-    play_init(&s->p, &s->config);
+    play_init_xclient(&s->p, &s->config, s->xclient);
     bool implicit = s->config.msa && !s->config.starttls;
     if (implicit)
         smtp_server_tls_started(s->p.s);
     play_feed(&s->p, STR_NONE);
     if (s->tls && !implicit) {
-        play_feed(&s->p, S("EHLO client.test\r\n"));
+        play_feed(&s->p, s->config.lmtp ? S("LHLO client.test\r\n") : S("EHLO client.test\r\n"));
         play_feed(&s->p, S("STARTTLS\r\n"));
         play_tls(&s->p);
     }
@@ -240,6 +240,7 @@ static void set_limit(struct script *s, str name, str value)
         { S("chunking"), NULL, &s->config.chunking },
         { S("starttls"), NULL, &s->config.starttls },
         { S("auth"), NULL, &s->config.auth },
+        { S("xclient"), NULL, &s->xclient },
         { S("normalize"), NULL, &s->config.normalize_newlines },
     };
     assert_int_equal(str_u64(value, UINT32_MAX, &v), 0);
@@ -265,6 +266,7 @@ static void directive(struct script *s, str line)
     if (str_eq(word, S("@listener"))) {
         s->config.msa = s->config.auth = str_starts(value, S("submission"));
         s->config.starttls = !str_eq(value, S("submissions"));
+        s->config.lmtp = str_eq(value, S("lmtp"));
     } else if (str_eq(word, S("@tls"))) {
         s->tls = true;
     } else if (str_eq(word, S("@auth"))) {

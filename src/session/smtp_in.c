@@ -246,5 +246,6 @@ int smtp_in_run(const struct smtp_agent *mta, const struct smtp_agent *msa)
     static struct smtp_server_config engines[ROLE_LISTENERS_MAX];
     in = (struct smtp_in){ .mta = mta, .msa = msa, .engine = engines };
     in.waiting_end = &in.waiting;
+    in.tls.alpn = "smtp";
     return role_run(&ops, &in);
 }

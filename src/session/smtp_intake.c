@@ -268,6 +268,7 @@ static void refuse_content(struct smtp_session *s)
     event_str(e, "enhanced", why.enhanced);
     event_str(e, "text", why.text);
     event_u64(e, "size", s->tx.content.size);
+    event_str(e, "client", str_z(s->conn.address));
     event_str(e, "account", s->account);
     smtp_session_event_end(s);
     s->in->count.rejected++;
@@ -301,6 +302,7 @@ static void note_received(struct smtp_session *s)
     event_str(e, "sender", s->tx.sender);
     for (struct smtp_recipient *r = s->tx.recipients; r; r = r->next)
         event_str(e, "recipient", r->record.address);
+    event_str(e, "account", s->account);
     event_u64(e, "size", s->tx.content.size);
     event_str(e, "log", S("smtp-in"));
     event_u64(e, "segment", s->tx.position.segment);

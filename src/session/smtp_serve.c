@@ -275,6 +275,7 @@ static bool idle_input(const struct smtp_session *s)
 static void start_tls(struct smtp_session *s)
 {
     s->tls_pending = false;
+    s->conn.tls_scope = str_z(conf_service_name[s->listener->service]);
     if (!s->in->tls.context || conn_start_tls(&s->conn, s->in->tls.context) < 0)
         smtp_session_close(s, "TLS is not available");
 }

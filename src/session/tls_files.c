@@ -32,6 +32,8 @@ static int use_pair(struct tls_files *t, struct role *r, int key_fd)
         events_say(&r->events, EVENT_ERROR, "tls_refused", str_z(why));
         return 0;
     }
+    if (t->alpn)
+        tls_accept_alpn(ctx, t->alpn);
     SSL_CTX_free(t->context);
     t->context = ctx;
     return 0;

@@ -4,7 +4,7 @@
 #include "io/role.h"
 #include "io/tls.h"
 
-struct tls_files { SSL_CTX *context; struct buf cert; };
+struct tls_files { SSL_CTX *context; struct buf cert; const char *alpn; }; /* alpn: the role's protocol, static */
 
 /* For role_ops.file: names other than tls_certificate and tls_key are ignored. Always 0: a bad pair is reported as an
  * event. */

@@ -1,5 +1,6 @@
-/* The index in SQLite: see index.h. Every SQL statement of the store stands in this file. Numbers are 64-bit integers, text is
- * blobs (compared byte by byte). Nothing read back is trusted to be well-formed beyond its SQL type. */
+/* The index in SQLite: see index.h. Every SQL statement of the store stands in this file. Numbers are 64-bit
+ * integers, text is blobs (compared byte by byte). Nothing read back is trusted to be well-formed beyond its SQL
+ * type. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sqlite3.h>
@@ -23,17 +24,19 @@ static const char setup[] =
 
 static const char schema[] =
     "BEGIN;"
-    "CREATE TABLE meta(id INTEGER PRIMARY KEY, lsn INTEGER, messages INTEGER, mailboxes INTEGER, gaps INTEGER, placed INTEGER,"
-    " expunged INTEGER, unplaced INTEGER, last_mailbox INTEGER, last_uidvalidity INTEGER);"
+    "CREATE TABLE meta(id INTEGER PRIMARY KEY, lsn INTEGER, messages INTEGER, mailboxes INTEGER, gaps INTEGER,"
+    " placed INTEGER, expunged INTEGER, unplaced INTEGER, last_mailbox INTEGER, last_uidvalidity INTEGER);"
     "INSERT INTO meta VALUES(1, 0, 0, 0, 0, 0, 0, 0, 0, 0);"
     "CREATE TABLE log(id INTEGER PRIMARY KEY, name BLOB UNIQUE);"
-    "CREATE TABLE mailbox(id INTEGER PRIMARY KEY, account BLOB, name BLOB, uidvalidity INTEGER, uidnext INTEGER, messages INTEGER,"
-    " UNIQUE(account, name));"
+    "CREATE TABLE mailbox(id INTEGER PRIMARY KEY, account BLOB, name BLOB, uidvalidity INTEGER, uidnext INTEGER,"
+    " messages INTEGER, UNIQUE(account, name));"
     "CREATE TABLE message(mailbox INTEGER, uid INTEGER, lsn INTEGER, log INTEGER, segment INTEGER, offset INTEGER,"
     " content_len INTEGER, meta_len INTEGER, received_us INTEGER, session BLOB, number INTEGER, prefix BLOB,"
     " PRIMARY KEY(mailbox, uid)) WITHOUT ROWID;"
-    "CREATE TABLE applied(log INTEGER, segment INTEGER, offset INTEGER, sealed INTEGER, PRIMARY KEY(log, segment)) WITHOUT ROWID;"
-    "CREATE TABLE gap(log INTEGER, segment INTEGER, start INTEGER, stop INTEGER, PRIMARY KEY(log, segment, start)) WITHOUT ROWID;"
+    "CREATE TABLE applied(log INTEGER, segment INTEGER, offset INTEGER, sealed INTEGER,"
+    " PRIMARY KEY(log, segment)) WITHOUT ROWID;"
+    "CREATE TABLE gap(log INTEGER, segment INTEGER, start INTEGER, stop INTEGER,"
+    " PRIMARY KEY(log, segment, start)) WITHOUT ROWID;"
     "PRAGMA user_version=1;"
     "COMMIT;";
 
@@ -45,17 +48,18 @@ enum statement {
     STATEMENTS,
 };
 
-#define MESSAGE_COLUMNS "mailbox, uid, lsn, log, segment, offset, content_len, meta_len, received_us, session, number, prefix"
+#define MESSAGE_COLUMNS \
+    "mailbox, uid, lsn, log, segment, offset, content_len, meta_len, received_us, session, number, prefix"
 
 static const char *const sql[STATEMENTS] = {
     [BEGIN] = "BEGIN IMMEDIATE",
     [COMMIT] = "COMMIT",
     [ROLLBACK] = "ROLLBACK",
     [VERSION] = "PRAGMA user_version",
-    [META_GET] = "SELECT lsn, messages, mailboxes, gaps, placed, expunged, unplaced, last_mailbox, last_uidvalidity FROM meta"
-                 " WHERE id = 1",
-    [META_SET] = "UPDATE meta SET lsn = ?1, messages = ?2, mailboxes = ?3, gaps = ?4, placed = ?5, expunged = ?6, unplaced = ?7,"
-                 " last_mailbox = ?8, last_uidvalidity = ?9 WHERE id = 1",
+    [META_GET] = "SELECT lsn, messages, mailboxes, gaps, placed, expunged, unplaced, last_mailbox, last_uidvalidity"
+                 " FROM meta WHERE id = 1",
+    [META_SET] = "UPDATE meta SET lsn = ?1, messages = ?2, mailboxes = ?3, gaps = ?4, placed = ?5, expunged = ?6,"
+                 " unplaced = ?7, last_mailbox = ?8, last_uidvalidity = ?9 WHERE id = 1",
     [LOG_ID] = "SELECT id FROM log WHERE name = ?1",
     [LOG_ADD] = "INSERT INTO log(name) VALUES(?1)",
     [LOG_NAME] = "SELECT name FROM log WHERE id = ?1",
@@ -110,7 +114,8 @@ static int error_of(int rc)
     switch (rc & 0xff) {
     case SQLITE_OK: case SQLITE_ROW: case SQLITE_DONE:
         return 0;
-    case SQLITE_CORRUPT: case SQLITE_NOTADB: case SQLITE_CONSTRAINT: case SQLITE_SCHEMA: case SQLITE_ERROR: case SQLITE_MISMATCH:
+    case SQLITE_CORRUPT: case SQLITE_NOTADB: case SQLITE_CONSTRAINT: case SQLITE_SCHEMA: case SQLITE_ERROR:
+    case SQLITE_MISMATCH:
         return -EBADMSG; /* statements that were prepared fail so only on a database that is not what we made */
     case SQLITE_FULL:
         return -ENOSPC;
@@ -174,8 +179,8 @@ static int load_state(struct index *ix)
         return r < 0 ? r : -EBADMSG;
     sqlite3_stmt *s = ix->stmt[META_GET];
     ix->committed = (struct index_state){
-        .lsn = column(s, 0), .messages = column(s, 1), .mailboxes = column(s, 2), .gaps = column(s, 3), .placed = column(s, 4),
-        .expunged = column(s, 5), .unplaced = column(s, 6), .last_mailbox = column(s, 7),
+        .lsn = column(s, 0), .messages = column(s, 1), .mailboxes = column(s, 2), .gaps = column(s, 3),
+        .placed = column(s, 4), .expunged = column(s, 5), .unplaced = column(s, 6), .last_mailbox = column(s, 7),
         .last_uidvalidity = (uint32_t)column(s, 8),
     };
     done(ix, META_GET);
@@ -276,7 +281,7 @@ int index_discard(int dir_fd)
     for (size_t i = 0; i < ARRAY_LEN(names); i++)
         if (unlinkat(dir_fd, names[i], 0) < 0 && errno != ENOENT)
             return -errno;
-    return 0;
+    return fsync(dir_fd) < 0 ? -errno : 0; /* else a power cut might bring the old one back */
 }
 
 const struct index_state *index_state(const struct index *ix)
@@ -315,8 +320,8 @@ int index_commit(struct index *ix)
     const struct index_state *w = &ix->working;
     int r = cursor_store(ix);
     if (r >= 0)
-        r = change(ix, META_SET, VALUES(I(w->lsn), I(w->messages), I(w->mailboxes), I(w->gaps), I(w->placed), I(w->expunged),
-                                        I(w->unplaced), I(w->last_mailbox), I(w->last_uidvalidity)));
+        r = change(ix, META_SET, VALUES(I(w->lsn), I(w->messages), I(w->mailboxes), I(w->gaps), I(w->placed),
+                                        I(w->expunged), I(w->unplaced), I(w->last_mailbox), I(w->last_uidvalidity)));
     if (r >= 0)
         r = run(ix, COMMIT, NULL, 0);
     if (r < 0)
@@ -446,10 +451,11 @@ int index_row_mailboxes_jump(struct index *ix, uint32_t by)
     return change(ix, MAILBOX_JUMP, VALUES(I(by)));
 }
 
-int index_row_message_add(struct index *ix, uint64_t lsn, const struct journal_delivered *d, const struct journal_placement *p)
+int index_row_message_add(struct index *ix, uint64_t lsn, const struct journal_delivered *d,
+                          const struct journal_placement *p)
 {
-    return change(ix, MESSAGE_ADD, VALUES(I(p->mailbox), I(p->uid), I(lsn), I(ix->cursor.log), I(d->segment), I(d->offset),
-                                          I(d->content_len), I(d->meta_len), I(d->received_us),
+    return change(ix, MESSAGE_ADD, VALUES(I(p->mailbox), I(p->uid), I(lsn), I(ix->cursor.log), I(d->segment),
+                                          I(d->offset), I(d->content_len), I(d->meta_len), I(d->received_us),
                                           B(str_of(d->session, sizeof(d->session))), I(d->number), B(p->prefix)));
 }
 
@@ -468,8 +474,8 @@ int index_row_gap_add(struct index *ix, uint64_t log, uint64_t segment, uint64_t
     return r;
 }
 
-int index_row_gap_take(struct index *ix, uint64_t log, uint64_t segment, uint64_t offset, uint64_t end, uint64_t *out_from,
-                       uint64_t *out_to)
+int index_row_gap_take(struct index *ix, uint64_t log, uint64_t segment, uint64_t offset, uint64_t end,
+                       uint64_t *out_from, uint64_t *out_to)
 {
     int r = run(ix, GAP_FIND, VALUES(I(log), I(segment), I(offset), I(end)));
     if (r != 1)
@@ -512,8 +518,10 @@ static int mailbox_row(struct index *ix, enum statement which, int r, struct ind
     if (r != 1)
         return r;
     sqlite3_stmt *s = ix->stmt[which];
-    *out = (struct index_mailbox){ .id = column(s, 0), .uidvalidity = (uint32_t)column(s, 1), .uidnext = (uint32_t)column(s, 2),
-                                   .messages = column(s, 3) };
+    *out = (struct index_mailbox){
+        .id = column(s, 0), .uidvalidity = (uint32_t)column(s, 1), .uidnext = (uint32_t)column(s, 2),
+        .messages = column(s, 3),
+    };
     done(ix, which);
     return 1;
 }
@@ -611,14 +619,16 @@ static bool same_row(sqlite3_stmt *a, sqlite3_stmt *b)
 {
     int n = sqlite3_column_count(a);
     for (int i = 0; i < n; i++) {
-        if (sqlite3_column_type(a, i) != sqlite3_column_type(b, i) || sqlite3_column_int64(a, i) != sqlite3_column_int64(b, i) ||
+        if (sqlite3_column_type(a, i) != sqlite3_column_type(b, i) ||
+            sqlite3_column_int64(a, i) != sqlite3_column_int64(b, i) ||
             !str_eq(column_blob(a, i), column_blob(b, i)))
             return false;
     }
     return n == sqlite3_column_count(b);
 }
 
-static void say_row(const struct comparison *c, sqlite3_stmt *row, const char *what, void (*say)(void *arg, str sentence), void *arg)
+static void say_row(const struct comparison *c, sqlite3_stmt *row, const char *what,
+                    void (*say)(void *arg, str sentence), void *arg)
 {
     _cleanup_buf_ struct buf text = BUF(256);
     buf_addf(&text, "index: table %s, row", c->table);
@@ -628,7 +638,8 @@ static void say_row(const struct comparison *c, sqlite3_stmt *row, const char *w
     say(arg, buf_str(&text));
 }
 
-static int compare_rows(const struct comparison *c, sqlite3_stmt *a, sqlite3_stmt *b, void (*say)(void *arg, str sentence), void *arg)
+static int compare_rows(const struct comparison *c, sqlite3_stmt *a, sqlite3_stmt *b,
+                        void (*say)(void *arg, str sentence), void *arg)
 {
     int said = 0, ra = sqlite3_step(a), rb = sqlite3_step(b);
     while ((ra == SQLITE_ROW || rb == SQLITE_ROW) && said < DIFFERENCES_SAID) {

@@ -1,5 +1,6 @@
-/* The index: a view of the journal in SQLite that can be thrown away (DESIGN 5.5). Changes come only from journal records that are
- * durable, in the order of their LSN, inside a transaction that also moves the applied LSN. Not for use by two threads.
+/* The index: a view of the journal in SQLite that can be thrown away (DESIGN 5.5). Changes come only from journal
+ * records that are durable, in the order of their LSN, inside a transaction that also moves the applied LSN. Not
+ * for use by two threads.
  *
  * Errors everywhere: -EBADMSG the file is damaged or contradicts itself (throw it away), -ENOSPC, -ENOMEM, -EIO. */
 #pragma once
@@ -47,7 +48,8 @@ int index_message_placed(struct index *ix, uint64_t mailbox, str log, struct log
 /* How far a segment of a log was applied. 1 known; 0 not: *out_offset is where records begin. */
 int index_applied(struct index *ix, str log, uint64_t segment, uint64_t *out_offset, bool *out_sealed);
 
-/* A stretch of a log that no journal record accounts for: the records of its messages were lost. 1, or 0 when there is none. */
+/* A stretch of a log that no journal record accounts for: the records of its messages were lost. 1, or 0 when there
+ * is none. */
 struct index_gap {
     str log; /* valid until the next call */
     uint64_t segment, from, to;
@@ -67,9 +69,10 @@ struct index_message {
     uint32_t number;
     str prefix;
 };
-/* Calls `each` for the messages of a mailbox in UID order (mailbox 0: of all mailboxes); slices are valid during the call; a negative
- * result ends the walk with it. */
+/* Calls `each` for the messages of a mailbox in UID order (mailbox 0: of all mailboxes); slices are valid during
+ * the call; a negative result ends the walk with it. */
 int index_walk(struct index *ix, uint64_t mailbox, int (*each)(void *arg, const struct index_message *m), void *arg);
 
-/* Says in words where the two differ, at most a few for each table. The number of differences said, or negative errno. */
+/* Says in words where the two differ, at most a few for each table. The number of differences said, or negative
+ * errno. */
 int index_compare(struct index *a, struct index *b, void (*say)(void *arg, str sentence), void *arg);

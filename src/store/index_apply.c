@@ -1,8 +1,9 @@
 /* What each journal record does to the index.
  *
- * Every stretch of a receive log is accounted for by exactly one record (delivered, skipped). Records come in the order of the
- * segment, so one that begins behind the applied offset shows that records before it were lost: that gap is kept until a
- * record marked `again` fills it. One that begins before the applied offset was applied already and changes nothing. */
+ * Every stretch of a receive log is accounted for by exactly one record (delivered, skipped). Records come in the
+ * order of the segment, so one that begins behind the applied offset shows that records before it were lost: that
+ * gap is kept until a record marked `again` fills it. One that begins before the applied offset was applied already
+ * and changes nothing. */
 #include <errno.h>
 #include "store/index_internal.h"
 

@@ -1,8 +1,10 @@
-/* The rows of the index, for index_apply.c: what SQL says is known to index.c alone. Counts of changed rows, or negative errno. */
+/* The rows of the index, for index_apply.c: what SQL says is known to index.c alone. Counts of changed rows, or
+ * negative errno. */
 #pragma once
 #include "store/index.h"
 
-/* Offset up to which a segment is applied, as the open transaction has it; written when another segment's turn comes. */
+/* Offset up to which a segment is applied, as the open transaction has it; written when another segment's turn
+ * comes. */
 struct index_cursor {
     bool valid, changed, sealed;
     uint64_t log, segment, offset;
@@ -16,9 +18,10 @@ int index_row_mailbox_add(struct index *ix, const struct journal_mailbox_created
 int index_row_mailbox_placed(struct index *ix, uint64_t mailbox, uint32_t uid);
 int index_row_mailbox_dropped(struct index *ix, uint64_t mailbox, uint64_t n);
 int index_row_mailboxes_jump(struct index *ix, uint32_t by);
-int index_row_message_add(struct index *ix, uint64_t lsn, const struct journal_delivered *d, const struct journal_placement *p);
+int index_row_message_add(struct index *ix, uint64_t lsn, const struct journal_delivered *d,
+                          const struct journal_placement *p);
 int index_row_message_drop(struct index *ix, uint64_t mailbox, uint32_t uid);
 int index_row_gap_add(struct index *ix, uint64_t log, uint64_t segment, uint64_t from, uint64_t to);
 /* The gap that holds [offset, end): removed and told. 1 found, 0 none. */
-int index_row_gap_take(struct index *ix, uint64_t log, uint64_t segment, uint64_t offset, uint64_t end, uint64_t *out_from,
-                       uint64_t *out_to);
+int index_row_gap_take(struct index *ix, uint64_t log, uint64_t segment, uint64_t offset, uint64_t end,
+                       uint64_t *out_from, uint64_t *out_to);

@@ -30,8 +30,11 @@ static struct journal_placement place;
 static struct journal_record delivered(uint64_t offset, uint64_t mailbox, uint32_t uid, bool again)
 {
     place = (struct journal_placement){ .mailbox = mailbox, .uid = uid, .account = S("a"), .prefix = S("P\r\n") };
-    return (struct journal_record){ .kind = JOURNAL_delivered, .delivered = { .log = S("in"), .segment = 1, .offset = offset,
-                                    .end = offset + 100, .content_len = 10, .again = again, .placed = &place, .n_placed = 1 } };
+    return (struct journal_record){
+        .kind = JOURNAL_delivered,
+        .delivered = { .log = S("in"), .segment = 1, .offset = offset, .end = offset + 100, .content_len = 10,
+                       .again = again, .placed = &place, .n_placed = 1 },
+    };
 }
 
 static uint64_t offset_of(struct index *ix)
@@ -92,13 +95,15 @@ static void test_gaps(void **state)
     apply(ix, delivered(64, 5, 7, true));
     assert_int_equal(index_gap(ix, &gap), 1);
     assert_true(gap.from == 264 && gap.to == 364);
-    apply(ix, (struct journal_record){ .kind = JOURNAL_skipped, .skipped = { .log = S("in"), .segment = 1, .offset = 264, .end = 364,
+    apply(ix, (struct journal_record){ .kind = JOURNAL_skipped,
+                                       .skipped = { .log = S("in"), .segment = 1, .offset = 264, .end = 364,
                                        .again = true, .reason = S("x") } });
     assert_int_equal(index_gap(ix, &gap), 0);
     assert_int_equal(index_state(ix)->messages, 3);
     assert_int_equal(offset_of(ix), 464);
     /* sealed behind what was accounted for */
-    apply(ix, (struct journal_record){ .kind = JOURNAL_sealed, .sealed = { .log = S("in"), .segment = 1, .end = 600 } });
+    apply(ix, (struct journal_record){ .kind = JOURNAL_sealed,
+                                       .sealed = { .log = S("in"), .segment = 1, .end = 600 } });
     assert_int_equal(index_gap(ix, &gap), 1);
     assert_true(gap.from == 464 && gap.to == 600);
     uint64_t offset;

@@ -1,4 +1,5 @@
-/* The journal's segments: see journal.h. A record is a record header with the LSN as sequence, no content, the payload as meta.
+/* The journal's segments: see journal.h. A record is a record header with the LSN as sequence, no content, the
+ * payload as meta.
  *
  * Invariants
  * 1. LSNs rise from record to record; only a `jumped` record, whose writer knows why, may leave numbers out.
@@ -120,8 +121,8 @@ static int replay_record(struct replay *p, int fd, uint64_t segment, const struc
         p->damaged = false; /* the replay that applied it has dealt with what came before */
         return 0;
     }
-    struct journal_entry e = { .lsn = h->sequence, .payload = buf_str(&p->payload), .segment = segment, .offset = h->offset,
-                               .damaged = p->damaged };
+    struct journal_entry e = { .lsn = h->sequence, .payload = buf_str(&p->payload), .segment = segment,
+                               .offset = h->offset, .damaged = p->damaged };
     p->damaged = false;
     return p->how->entry ? p->how->entry(p->how->arg, &e) : 0;
 }
@@ -157,7 +158,8 @@ static int replay_segment(struct journal *j, uint64_t number, struct replay *p)
         return k;
     struct record_header h;
     bool damage;
-    while ((k = segment_reader_next(&r, true, &h, &damage)) == 1) {
+    /* What was applied before is only passed over. */
+    while ((k = segment_reader_next(&r, p->last >= p->how->after, &h, &damage)) == 1) {
         if (damage && h.sequence > p->how->after)
             note(p, number, "damage was walked round");
         k = replay_record(p, fd, number, &h);
@@ -236,7 +238,8 @@ static int drop_empty(struct journal *j)
             continue;
         int k = segment_reader_open(fd, &r);
         if (k == 0)
-            k = segment_reader_next(&r, false, &h, &damage) == 0 && segment_reader_tail(&r) == SEGMENT_TAIL_CLEAN ? -ENODATA : 1;
+            k = segment_reader_next(&r, false, &h, &damage) == 0 && segment_reader_tail(&r) == SEGMENT_TAIL_CLEAN
+                ? -ENODATA : 1;
         if (k == -ENODATA)
             unlinkat(j->config.dir_fd, name, 0);
     }
@@ -246,8 +249,8 @@ static int drop_empty(struct journal *j)
 int journal_start(struct journal *j)
 {
     struct syncer_config sync = {
-        .dir_fd = j->config.dir_fd, .kind = 2, .segment_size = j->config.segment_size, .pool = POOL, .env = j->config.env,
-        .first_number = j->n_segments ? j->segments[j->n_segments - 1] + 1 : 1,
+        .dir_fd = j->config.dir_fd, .kind = 2, .segment_size = j->config.segment_size, .pool = POOL,
+        .env = j->config.env, .first_number = j->n_segments ? j->segments[j->n_segments - 1] + 1 : 1,
     };
     int r = syncer_new(&sync, &j->sync);
     if (r == 0)
@@ -327,8 +330,8 @@ int journal_write(struct journal *j, str frames)
     uint64_t lsn = 0;
     str payload;
     while (journal_frame_next(&frames, &lsn, &payload)) {
-        struct record_header h = { .type = RECORD_JOURNAL, .offset = j->end + j->stage.n, .meta_len = (uint32_t)payload.n,
-                                   .meta_crc = crc32c(0, payload), .sequence = lsn };
+        struct record_header h = { .type = RECORD_JOURNAL, .offset = j->end + j->stage.n,
+                                   .meta_len = (uint32_t)payload.n, .meta_crc = crc32c(0, payload), .sequence = lsn };
         char header[RECORD_HEADER_SIZE];
         record_header_encode(&h, j->current->key, header);
         buf_add(&j->stage, str_of(header, sizeof(header)));

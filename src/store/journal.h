@@ -1,5 +1,5 @@
-/* The journal: every change of state in one order, LSN 1, 2, 3 … (DESIGN 1.2). Only the store writes it. Reading comes first:
- * open, replay, then start, after which records can be written. */
+/* The journal: every change of state in one order, LSN 1, 2, 3 … (DESIGN 1.2). Only the store writes it. Reading
+ * comes first: open, replay, then start, after which records can be written. */
 #pragma once
 #include "base/arena.h"
 #include "store/segment.h"
@@ -39,9 +39,9 @@ int journal_replay(struct journal *j, const struct journal_replay *r, struct jou
 int journal_start(struct journal *j);
 int journal_fd(const struct journal *j); /* eventfd, readable when a sync ended */
 void journal_clear(struct journal *j);
-/* Frames: lsn u64, length u32, payload, again and again. Written with one pwrite; the sync starts. Only one batch at a time: the
- * last LSN of the one before must be durable (so an interrupted write can only have damaged the last batch). 0, -ENOSPC (nothing was
- * written, try again), -EIO (dead). */
+/* Frames: lsn u64, length u32, payload, again and again. Written with one pwrite; the sync starts. Only one batch
+ * at a time: the last LSN of the one before must be durable (so an interrupted write can only have damaged the last
+ * batch). 0, -ENOSPC (nothing was written, try again), -EIO (dead). */
 void journal_frame(struct buf *frames, uint64_t lsn, str payload);
 /* Next frame of a run of them. False at the end. */
 bool journal_frame_next(str *frames, uint64_t *out_lsn, str *out_payload);

@@ -1,5 +1,5 @@
-/* What a journal record says: a tagged union, encoded as a kind byte and packed fields. Decoding trusts nothing: counts are
- * checked against the bytes that are there before anything is allocated. */
+/* What a journal record says: a tagged union, encoded as a kind byte and packed fields. Decoding trusts nothing:
+ * counts are checked against the bytes that are there before anything is allocated. */
 #pragma once
 #include "base/arena.h"
 #include "base/buf.h"
@@ -82,6 +82,6 @@ struct journal_record {
 
 /* The buf's error. */
 int journal_record_encode(struct buf *out, const struct journal_record *r);
-/* 0; -EBADMSG; -EPROTO (a kind of a newer version that must be understood); -ENOENT (one that may be passed over); -ENOMEM.
- * Slices point into `in`, arrays are in the arena. */
+/* 0; -EBADMSG; -EPROTO (a kind of a newer version that must be understood); -ENOENT (one that may be passed over);
+ * -ENOMEM. Slices point into `in`, arrays are in the arena. */
 int journal_record_decode(struct arena *a, str in, uint64_t lsn, struct journal_record *out);

@@ -1,5 +1,5 @@
-/* Decoding journal records. Oracle: what decodes encodes to something that decodes to the same encoding; memory stays in proportion
- * to the input. */
+/* Decoding journal records. Oracle: what decodes encodes to something that decodes to the same encoding; memory
+ * stays in proportion to the input. */
 #include <errno.h>
 #include <stdlib.h>
 #include "store/journal_record.h"

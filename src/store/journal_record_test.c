@@ -18,11 +18,13 @@ static const uint32_t uids[] = { 1, 5, UINT32_MAX };
 static const struct journal_record samples[] = {
     { .kind = JOURNAL_mailbox_created, .mailbox_created = { .id = 9, .account = { "a@b", 3 }, .name = { "INBOX", 5 },
                                                             .uidvalidity = 123 } },
-    { .kind = JOURNAL_delivered, .delivered = { .log = { "in", 2 }, .segment = 3, .offset = 64, .end = 1000, .content_len = 800,
-                                                .meta_len = 70, .received_us = 5, .session = "0123456789abcde", .number = 2,
+    { .kind = JOURNAL_delivered, .delivered = { .log = { "in", 2 }, .segment = 3, .offset = 64, .end = 1000,
+                                                .content_len = 800, .meta_len = 70, .received_us = 5,
+                                                .session = "0123456789abcde", .number = 2,
                                                 .again = true, .placed = placed, .n_placed = 2, .unplaced = unplaced,
                                                 .n_unplaced = 1 } },
-    { .kind = JOURNAL_skipped, .skipped = { .log = { "in", 2 }, .segment = 3, .offset = 64, .end = 72, .reason = { "why", 3 } } },
+    { .kind = JOURNAL_skipped, .skipped = { .log = { "in", 2 }, .segment = 3, .offset = 64, .end = 72,
+                                            .reason = { "why", 3 } } },
     { .kind = JOURNAL_sealed, .sealed = { .log = { "in", 2 }, .segment = 3, .end = 72 } },
     { .kind = JOURNAL_expunged, .expunged = { .mailbox = 1, .uids = uids, .n = 3 } },
     { .kind = JOURNAL_jumped, .jumped = { .by = 1 << 20 } },
@@ -60,11 +62,13 @@ static void test_delivered(void **state)
     assert_int_equal(journal_record_encode(&b, &samples[1]), 0);
     assert_int_equal(journal_record_decode(&a, buf_str(&b), 1, &r), 0);
     const struct journal_delivered *d = &r.delivered, *want = &samples[1].delivered;
-    assert_true(d->segment == 3 && d->offset == 64 && d->end == 1000 && d->content_len == 800 && d->meta_len == 70 && d->again);
+    assert_true(d->segment == 3 && d->offset == 64 && d->end == 1000 && d->content_len == 800 && d->meta_len == 70 &&
+                d->again);
     assert_memory_equal(d->session, want->session, 16);
     assert_int_equal(d->n_placed, 2);
     assert_true(d->placed[1].mailbox == UINT64_MAX && d->placed[1].uid == UINT32_MAX);
-    assert_true(str_eq(d->placed[1].reason, S("gone")) && str_eq(d->placed[1].recipient, S("c@d")) && d->placed[0].recipient.n == 0);
+    assert_true(str_eq(d->placed[1].reason, S("gone")) && str_eq(d->placed[1].recipient, S("c@d")) &&
+                d->placed[0].recipient.n == 0);
     assert_true(str_eq(d->placed[0].prefix, S("P: 1\r\n")) && str_eq(d->placed[0].account, S("anna@example.org")));
     assert_true(str_eq(d->unplaced[0].reason, S("why")));
     buf_done(&b);

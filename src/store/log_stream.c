@@ -1,5 +1,5 @@
-/* Messages too large to hold: see receive_log.h. The content goes out in pieces of 64 KiB as it comes, to a segment of its own;
- * the record header is written last, so that nothing exists before the message is whole. */
+/* Messages too large to hold: see receive_log.h. The content goes out in pieces of 64 KiB as it comes, to a segment
+ * of its own; the record header is written last, so that nothing exists before the message is whole. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>

@@ -18,9 +18,12 @@ static struct message_record sample(void)
 {
     return (struct message_record){
         .session = "0123456789abcde", .number = 77, .received_us = 1234567890123456ull, .client_addr = S("2001:db8::1"),
-        .client_name = S("mx.far.example"), .helo = S("[weird\"\n\0helo]"), .tls = S("TLSv1.3 x"), .account = S("anna@example.org"),
-        .listener = S("submission"), .protocol = S("ESMTPSA"), .sender = S("s@far.example"), .envid = S("QQ+3D"), .ret = 1, .body = 1,
-        .priority = 9, .smtputf8 = true, .requiretls = true, .generation = UINT64_MAX, .recipients = recipients, .n_recipients = 3,
+        .client_name = S("mx.far.example"), .helo = S("[weird\"\n\0helo]"), .tls = S("TLSv1.3 x"),
+            .account = S("anna@example.org"),
+        .listener = S("submission"), .protocol = S("ESMTPSA"), .sender = S("s@far.example"), .envid = S("QQ+3D"),
+            .ret = 1, .body = 1,
+        .priority = 9, .smtputf8 = true, .requiretls = true, .generation = UINT64_MAX, .recipients = recipients,
+            .n_recipients = 3,
         .card = S("\0\0card\0"),
     };
 }
@@ -38,7 +41,8 @@ static void test_round_trip(void **state)
     assert_int_equal(back.received_us, m.received_us);
     assert_true(back.generation == UINT64_MAX && back.smtputf8 && back.requiretls);
     assert_true(back.ret == 1 && back.body == 1 && back.priority == 9);
-    assert_true(str_eq(back.client_addr, m.client_addr) && str_eq(back.client_name, m.client_name) && str_eq(back.helo, m.helo));
+    assert_true(str_eq(back.client_addr, m.client_addr) && str_eq(back.client_name, m.client_name) &&
+                str_eq(back.helo, m.helo));
     assert_true(str_eq(back.tls, m.tls) && str_eq(back.account, m.account) && str_eq(back.listener, m.listener));
     assert_true(str_eq(back.protocol, m.protocol) && str_eq(back.sender, m.sender) && str_eq(back.envid, m.envid));
     assert_true(str_eq(back.card, m.card));

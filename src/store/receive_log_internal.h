@@ -24,6 +24,7 @@ struct receive_log {
 /* 0, or -EIO once anything failed. */
 int receive_log_alive(struct receive_log *l);
 /* Fills in position, type, lengths and CRCs for a record at `offset`. */
-void receive_log_header(const struct segment_file *f, uint64_t offset, uint64_t content_len, uint32_t content_crc, str meta,
+void receive_log_header(const struct segment_file *f, uint64_t offset, uint64_t content_len, uint32_t content_crc,
+                        str meta,
                         char out[RECORD_HEADER_SIZE]);
 void log_streams_free(struct receive_log *l);

@@ -1,6 +1,6 @@
-/* The reader on arbitrary bytes: with a good segment header in front, so that it gets that far, and with the record headers that the
- * input marks made genuine, so that lengths and order are arbitrary too. Oracle: records come in order, inside the file, do not
- * overlap, and reading with CRCs gives a subset. */
+/* The reader on arbitrary bytes: with a good segment header in front, so that it gets that far, and with the record
+ * headers that the input marks made genuine, so that lengths and order are arbitrary too. Oracle: records come in
+ * order, inside the file, do not overlap, and reading with CRCs gives a subset. */
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>

@@ -33,7 +33,8 @@ static struct file make(void)
 
 static struct record_header add(struct file *f, str content, str meta)
 {
-    struct record_header h = { .type = RECORD_MESSAGE, .offset = f->end, .content_len = content.n, .content_crc = crc32c(0, content),
+    struct record_header h = { .type = RECORD_MESSAGE, .offset = f->end, .content_len = content.n,
+                               .content_crc = crc32c(0, content),
                                .meta_len = (uint32_t)meta.n, .meta_crc = crc32c(0, meta), .sequence = 9 };
     char head[RECORD_HEADER_SIZE];
     record_header_encode(&h, key, head);
@@ -103,7 +104,8 @@ static void test_segment_header(void **state)
 static void test_record_header(void **state)
 {
     (void)state;
-    struct record_header h = { .type = RECORD_JOURNAL, .offset = 64, .content_len = 1ull << 40, .content_crc = 1, .meta_len = 3,
+    struct record_header h = { .type = RECORD_JOURNAL, .offset = 64, .content_len = 1ull << 40, .content_crc = 1,
+                               .meta_len = 3,
                                .meta_crc = 4, .sequence = UINT64_MAX }, back;
     char head[RECORD_HEADER_SIZE];
     record_header_encode(&h, key, head);
@@ -116,7 +118,8 @@ static void test_record_header(void **state)
     assert_true(back.sequence == UINT64_MAX);
     assert_int_equal(record_end(&back), 64 + 64 + (1ull << 40) + 8);
     assert_int_equal(record_header_decode(str_of(head, sizeof(head)), key, 72, &back), -EBADMSG);
-    assert_int_equal(record_header_decode(str_of(head, sizeof(head)), (const uint8_t *)"another key 1234", 64, &back), -EBADMSG);
+    assert_int_equal(record_header_decode(str_of(head, sizeof(head)), (const uint8_t *)"another key 1234", 64, &back),
+                     -EBADMSG);
     for (size_t i = 0; i < sizeof(head) * 8; i++) {
         head[i / 8] ^= (char)(1 << i % 8);
         assert_int_equal(record_header_decode(str_of(head, sizeof(head)), key, 64, &back), -EBADMSG);
@@ -166,7 +169,8 @@ static void test_interrupted_making(void **state)
     close(fd);
 }
 
-/* The last of three records cut at each of its bytes: what follows is missing, zeros, or garbage before preallocated zeros. */
+/* The last of three records cut at each of its bytes: what follows is missing, zeros, or garbage before
+ * preallocated zeros. */
 static void test_tail_cut_everywhere(void **state)
 {
     (void)state;

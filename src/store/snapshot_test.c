@@ -15,7 +15,8 @@
 static void fill_index(struct world *w)
 {
     struct index *ix;
-    struct journal_record r = { .kind = JOURNAL_mailbox_created, .lsn = 1, .mailbox_created = { .id = 1, .account = S("a@b"),
+    struct journal_record r = { .kind = JOURNAL_mailbox_created, .lsn = 1,
+                                .mailbox_created = { .id = 1, .account = S("a@b"),
                                 .name = S("INBOX"), .uidvalidity = 77 } };
     assert_int_equal(index_open(w->fd, &ix), 0);
     assert_int_equal(index_begin(ix), 0);
@@ -24,8 +25,10 @@ static void fill_index(struct world *w)
         char prefix[64];
         int n = snprintf(prefix, sizeof(prefix), "Return-Path: <%u@x>\r\n", i / 3);
         struct journal_placement p = { .mailbox = 1, .uid = i * 2 + 1, .prefix = str_of(prefix, (size_t)n) };
-        r = (struct journal_record){ .kind = JOURNAL_delivered, .lsn = i + 2, .delivered = { .log = i % 2 ? S("in") : S("append"),
-            .segment = i, .offset = 64, .end = 100 + i, .content_len = i, .meta_len = 7, .received_us = i * 5ull, .number = i,
+        r = (struct journal_record){ .kind = JOURNAL_delivered, .lsn = i + 2,
+                                     .delivered = { .log = i % 2 ? S("in") : S("append"),
+            .segment = i, .offset = 64, .end = 100 + i, .content_len = i, .meta_len = 7, .received_us = i * 5ull,
+                .number = i,
             .placed = &p, .n_placed = 1 } };
         assert_int_equal(index_apply(ix, &r), 0);
     }

@@ -113,7 +113,8 @@ static void expand_recipient(struct expansion *e, str recipient)
         return;
     }
     if (!result.n_targets)
-        add_postmaster(e, recipient, arena_printf(e->arena, "%.*s is not an address of this host (any more)", STR_ARG(recipient)));
+        add_postmaster(e, recipient, arena_printf(e->arena, "%.*s is not an address of this host (any more)",
+                                                  STR_ARG(recipient)));
     bool too_many = false;
     for (const struct directory_target *t = result.targets; t && !e->no_memory; t = t->next) {
         if (t->foreign)
@@ -239,7 +240,8 @@ static int place_targets(struct expansion *e, const struct log_message *m, str s
         }
         box->lsn = s->next_lsn; /* the record of this message will not be lower; keeps the box from being forgotten */
         struct journal_placement *p = &list[d->n_placed++];
-        *p = (struct journal_placement){ .mailbox = box->id, .uid = box->uidnext++, .account = t->account, .reason = t->reason };
+        *p = (struct journal_placement){ .mailbox = box->id, .uid = box->uidnext++, .account = t->account,
+                                         .reason = t->reason };
         p->prefix = make_prefix(e->arena, sender, t->account);
         if (!p->prefix.p)
             return -ENOMEM;
@@ -257,13 +259,15 @@ static int list_refused(struct expansion *e, struct journal_delivered *d)
     d->unplaced = list;
     for (const struct refused *r = e->refused; r; r = r->next) {
         list[d->n_unplaced++] = (struct journal_unplaced){ .recipient = r->recipient, .reason = r->reason };
-        store_note(e->store, "a message is kept without a mailbox: %.*s: %.*s", STR_ARG(r->recipient), STR_ARG(r->reason));
+        store_note(e->store, "a message is kept without a mailbox: %.*s: %.*s", STR_ARG(r->recipient),
+                   STR_ARG(r->reason));
     }
     return 0;
 }
 
 /* What the hook will be told when all this is in the index. */
-static int note_placements(struct store *s, const struct message_record *message, const struct journal_delivered *d, uint64_t lsn)
+static int note_placements(struct store *s, const struct message_record *message, const struct journal_delivered *d,
+                           uint64_t lsn)
 {
     struct batch *b = s->open;
     if (!s->config.placed)
@@ -312,7 +316,8 @@ static int expand_and_stage(struct expansion *e, const struct log_message *m, co
 int store_stage_skipped(struct store *s, const struct journal_skipped *skipped)
 {
     store_note(s, "log %.*s segment %llu: bytes %llu to %llu were passed over: %.*s", STR_ARG(skipped->log),
-               (unsigned long long)skipped->segment, (unsigned long long)skipped->offset, (unsigned long long)skipped->end,
+               (unsigned long long)skipped->segment, (unsigned long long)skipped->offset,
+                   (unsigned long long)skipped->end,
                STR_ARG(skipped->reason));
     struct journal_record record = { .kind = JOURNAL_skipped, .skipped = *skipped };
     return store_stage(s, &record);

@@ -1,4 +1,5 @@
-/* The offline tools: `store check` and `store rebuild`. See store.h. Nothing is repaired here, only looked at and said. */
+/* The offline tools: `store check` and `store rebuild`. See store.h. Nothing is repaired here, only looked at and
+ * said. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -22,7 +23,7 @@ struct check {
     struct index *index;   /* of the replay */
     struct buf meta;
     struct arena arena;
-    struct { str log; uint64_t segment; int fd; struct segment_reader reader; } last; /* segment of the message looked at last */
+    struct { str log; uint64_t segment; int fd; struct segment_reader reader; } last; /* of the message looked at last */
     char last_log[LOG_NAME_MAX];
 };
 
@@ -96,13 +97,15 @@ static int check_segment(struct check *c, str log, int dir_fd, uint64_t number)
     if (k < 0)
         return k;
     if (r.header.number != number || r.header.kind != 1)
-        say(c, true, "log %.*s segment %llu: the header belongs to another segment", STR_ARG(log), (unsigned long long)number);
+        say(c, true, "log %.*s segment %llu: the header belongs to another segment", STR_ARG(log),
+            (unsigned long long)number);
     struct record_header h;
     bool damage;
     uint64_t from = r.at;
     while ((k = segment_reader_next(&r, true, &h, &damage)) == 1) {
         if (damage)
-            say(c, true, "log %.*s segment %llu: damage from offset %llu to %llu", STR_ARG(log), (unsigned long long)number,
+            say(c, true, "log %.*s segment %llu: damage from offset %llu to %llu", STR_ARG(log),
+                (unsigned long long)number,
                 (unsigned long long)from, (unsigned long long)h.offset);
         check_record(c, log, &r, &h);
         from = r.at;
@@ -145,11 +148,13 @@ static int check_logs(struct check *c)
     struct dirent *e;
     while (r == 0 && (e = readdir(d))) {
         str name = str_z(e->d_name);
-        _cleanup_close_ int log_fd = log_name_valid(name) ? openat(fd, e->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+        _cleanup_close_ int log_fd = log_name_valid(name) ? openat(fd, e->d_name, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+            : -1;
         if (log_fd >= 0)
             r = check_log(c, name, log_fd);
     }
-    say(c, false, "receive logs: %llu messages, %llu bytes", (unsigned long long)c->messages, (unsigned long long)c->bytes);
+    say(c, false, "receive logs: %llu messages, %llu bytes", (unsigned long long)c->messages,
+        (unsigned long long)c->bytes);
     return r;
 }
 
@@ -174,7 +179,7 @@ static int replay(struct check *c, uint64_t until)
     say(c, false, "journal: up to LSN %llu, %llu messages in %llu mailboxes", (unsigned long long)x->lsn,
         (unsigned long long)x->messages, (unsigned long long)x->mailboxes);
     if (x->gaps)
-        say(c, true, "the journal has lost what it said of %llu stretches of receive logs; the server delivers them again at its start",
+        say(c, true, "the journal lost what became of %llu stretches of receive logs: the server delivers them again",
             (unsigned long long)x->gaps);
     return 0;
 }
@@ -219,7 +224,8 @@ static int check_message(void *arg, const struct index_message *m)
     if (there)
         there = segment_pread(c->last.fd, head, sizeof(head), m->position.offset) == sizeof(head);
     if (there)
-        there = record_header_decode(str_of(head, sizeof(head)), c->last.reader.header.key, m->position.offset, &h) == 1 &&
+        there = record_header_decode(str_of(head, sizeof(head)), c->last.reader.header.key, m->position.offset,
+                                     &h) == 1 &&
                 h.content_len == m->content_len && h.meta_len == m->meta_len && record_end(&h) <= c->last.reader.size;
     if (!there)
         say(c, true, "mailbox %llu UID %u: its message is missing (log %.*s segment %llu offset %llu)",
@@ -279,7 +285,8 @@ static int check_all(struct check *c, bool locked)
 
 int store_check(int data_fd, const struct env *env, void (*say_)(void *arg, bool finding, str sentence), void *arg)
 {
-    struct check c = { .data_fd = data_fd, .env = env, .say = say_, .arg = arg, .meta = BUF(META_MAX), .arena = ARENA(ARENA_BYTES) };
+    struct check c = { .data_fd = data_fd, .env = env, .say = say_, .arg = arg, .meta = BUF(META_MAX),
+                       .arena = ARENA(ARENA_BYTES) };
     c.last.fd = -1;
     _cleanup_close_ int lock = -1;
     int r = store_lock(data_fd, &lock);

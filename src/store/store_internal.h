@@ -7,7 +7,8 @@
  * store_snapshot.c, store_check.c
  *
  * Invariants
- * 1. A record is staged in `open`, then written with its batch, then durable, then in the index: in LSN order, one batch at a time.
+ * 1. A record is staged in `open`, then written with its batch, then durable, then in the index: in LSN order, one
+ *    batch at a time.
  * 2. Only what is in the committed index is shown to anyone.
  * 3. What `boxes` holds is at least as new as the index; an entry goes only when the index has all of it. */
 #pragma once

@@ -1,5 +1,5 @@
-/* kill -9 at random moments: a child appends and delivers and tells each number that became durable; afterwards every told one must
- * be in each recipient's mailbox exactly once, and nothing may be there twice. */
+/* kill -9 at random moments: a child appends and delivers and tells each number that became durable; afterwards
+ * every told one must be in each recipient's mailbox exactly once, and nothing may be there twice. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -62,7 +62,8 @@ static void child(struct world *w, uint32_t number, int out)
             number++;
         }
         assert_int_equal(receive_log_flush(w->log), 0);
-        struct pollfd p[2] = { { .fd = receive_log_fd(w->log), .events = POLLIN }, { .fd = store_fd(w->store), .events = POLLIN } };
+        struct pollfd p[2] = { { .fd = receive_log_fd(w->log), .events = POLLIN },
+                               { .fd = store_fd(w->store), .events = POLLIN } };
         poll(p, 2, 5);
         for (; n && told[first].ticket <= receive_log_synced(w->log); n--) {
             if (write(out, &told[first].number, 4) != 4)

@@ -97,7 +97,8 @@ static int open_in(int dir_fd, uint64_t segment, int flags)
     return fd < 0 ? -errno : fd;
 }
 
-/* The least recently used segment that the index has all of makes room: what it was staged to can be read there again. */
+/* The least recently used segment that the index has all of makes room: what it was staged to can be read there
+ * again. */
 static void close_oldest(struct store *s, struct store_log *l)
 {
     struct log_segment **oldest = NULL;
@@ -177,7 +178,8 @@ static int stage_record(struct store *s, const struct log_message *m)
                                        .end = record_end(&m->header), .again = m->again };
     if (m->header.type != RECORD_MESSAGE) {
         bool newer = m->header.type & RECORD_MUST_UNDERSTAND;
-        skipped.reason = newer ? S("a record of a type that only a newer version knows") : S("a record of another type");
+        skipped.reason = newer ? S("a record of a type that only a newer version knows")
+            : S("a record of another type");
     } else if (!m->meta.p) {
         skipped.reason = S("the record of a message is damaged");
     } else {
@@ -322,14 +324,16 @@ static int remove_segment(const struct store_log *l, uint64_t number)
     return unlinkat(l->dir_fd, name, 0) < 0 && errno != ENOENT ? -errno : 0;
 }
 
-/* What to do with the end of a segment that nobody writes any more. Unfinished writes are cut; damage is kept for `store check`. */
+/* What to do with the end of a segment that nobody writes any more. Unfinished writes are cut; damage is kept for
+ * `store check`. */
 static int finish_segment(struct store *s, struct store_log *l, struct segment_reader *r, bool has_records)
 {
     int tail = segment_reader_tail(r);
     if (tail < 0)
         return tail;
     if (tail == SEGMENT_TAIL_DAMAGED) {
-        struct journal_skipped skipped = { .log = log_name_of(l), .segment = r->header.number, .offset = r->at, .end = r->size,
+        struct journal_skipped skipped = { .log = log_name_of(l), .segment = r->header.number, .offset = r->at,
+                                           .end = r->size,
                                            .reason = S("damage behind the last record") };
         int k = store_stage_skipped(s, &skipped);
         r->at = r->size;
@@ -362,13 +366,15 @@ static int attach_segment(struct store *s, struct store_log *l, uint64_t number)
     if (k == -ENODATA)
         return remove_segment(l, number);
     if (k == -EBADMSG) {
-        store_note(s, "log %s segment %llu: the header is damaged, nothing of it can be read", l->name, (unsigned long long)number);
+        store_note(s, "log %s segment %llu: the header is damaged, nothing of it can be read", l->name,
+                   (unsigned long long)number);
         return 0;
     }
     if (k < 0)
         return k;
     if (r.size < applied)
-        store_note(s, "log %s segment %llu is shorter than what was delivered from it", l->name, (unsigned long long)number);
+        store_note(s, "log %s segment %llu is shorter than what was delivered from it", l->name,
+                   (unsigned long long)number);
     r.at = MIN(applied, r.size);
     uint64_t from = r.at;
     k = stage_reader(s, log_name_of(l), &r, false);
@@ -412,7 +418,8 @@ int store_log_attach(struct store *s, str log, uint64_t first_segment)
 
 static int fill_gap(struct store *s, const struct index_gap *gap, int dir_fd)
 {
-    struct journal_skipped rest = { .log = gap->log, .segment = gap->segment, .offset = gap->from, .end = gap->to, .again = true,
+    struct journal_skipped rest = { .log = gap->log, .segment = gap->segment, .offset = gap->from, .end = gap->to,
+                                    .again = true,
                                     .reason = S("the segment is gone or damaged") };
     _cleanup_close_ int fd = open_in(dir_fd, gap->segment, O_RDONLY);
     struct segment_reader r;
@@ -436,8 +443,9 @@ int store_fill_gaps(struct store *s)
         int r = index_gap(s->index, &gap);
         if (r <= 0)
             return r;
-        store_note(s, "log %.*s segment %llu: the journal lost what it said of bytes %llu to %llu; they are delivered again",
-                   STR_ARG(gap.log), (unsigned long long)gap.segment, (unsigned long long)gap.from, (unsigned long long)gap.to);
+        store_note(s, "log %.*s segment %llu: the journal lost what became of bytes %llu to %llu: they are delivered again",
+                   STR_ARG(gap.log), (unsigned long long)gap.segment, (unsigned long long)gap.from,
+                       (unsigned long long)gap.to);
         char log[LOG_NAME_MAX];
         if (!log_name_valid(gap.log))
             return -EBADMSG;

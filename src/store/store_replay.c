@@ -1,4 +1,5 @@
-/* From the journal to the index. The index is only a view: whatever is wrong with it, it is thrown away and made again. */
+/* From the journal to the index. The index is only a view: whatever is wrong with it, it is thrown away and made
+ * again. */
 #include <errno.h>
 #include "store/store_internal.h"
 
@@ -51,7 +52,8 @@ static void replay_note(void *arg, str what)
 
 int store_replay_into(struct journal *j, struct replay_target *t, bool repair, struct journal_found *out)
 {
-    struct journal_replay how = { .after = index_state(t->index)->lsn, .repair = repair, .entry = replay_entry, .note = replay_note,
+    struct journal_replay how = { .after = index_state(t->index)->lsn, .repair = repair, .entry = replay_entry,
+                                  .note = replay_note,
                                   .arg = t };
     t->arena = ARENA(RECORD_MEMORY);
     int r = journal_replay(j, &how, out);
@@ -85,7 +87,8 @@ static int open_index(struct store *s)
     return fresh_index(s);
 }
 
-/* Replays; makes the index anew if it turns out to be damaged or ahead. *out_jump: records that were once durable are gone. */
+/* Replays; makes the index anew if it turns out to be damaged or ahead. *out_jump: records that were once durable
+ * are gone. */
 static int bring_up(struct store *s, bool *out_jump)
 {
     *out_jump = false;
@@ -104,7 +107,7 @@ static int bring_up(struct store *s, bool *out_jump)
             return 0;
         }
         if (ahead) {
-            store_note(s, "the index knows more than the journal: the end of the journal was lost; the index is made anew");
+            store_note(s, "the index knows more than the journal, whose end was lost: the index is made anew");
             s->next_lsn = applied + 1;
             *out_jump = true;
         } else {
@@ -128,7 +131,8 @@ static int jump(struct store *s)
 
 int store_recover(struct store *s)
 {
-    struct journal_config config = { .dir_fd = s->journal_dir_fd, .segment_size = s->config.segment_size, .env = s->config.env };
+    struct journal_config config = { .dir_fd = s->journal_dir_fd, .segment_size = s->config.segment_size,
+                                     .env = s->config.env };
     bool lost = false;
     int r = journal_open(&config, &s->journal);
     if (r == 0)
@@ -150,7 +154,8 @@ int store_reindex(struct store *s)
     int r = fresh_index(s);
     if (r < 0)
         return r;
-    struct replay_target t = { .index = s->index, .until = journal_durable(s->journal), .note = note_of_store, .arg = s };
+    struct replay_target t = { .index = s->index, .until = journal_durable(s->journal), .note = note_of_store,
+                               .arg = s };
     struct journal_found found;
     r = store_replay_into(s->journal, &t, false, &found);
     /* Lost records are dealt with at a start, when nothing is staged on top of them. */

@@ -1,4 +1,5 @@
-/* Writing snapshots: the rows of a mailbox stream out of the index into a memfd, entries and texts each through a small buffer. */
+/* Writing snapshots: the rows of a mailbox stream out of the index into a memfd, entries and texts each through a
+ * small buffer. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>

@@ -126,7 +126,8 @@ static void snapshot_bytes(struct world *w, const char *account, struct buf *out
 static void fill(struct world *w)
 {
     uint64_t t = 0;
-    const char *const who[] = { "anna@example.org", "bob@example.org", "both@example.org", "dora@b.example", "nobody@b.example" };
+    const char *const who[] = { "anna@example.org", "bob@example.org", "both@example.org", "dora@b.example",
+                                "nobody@b.example" };
     for (uint32_t i = 0; i < 100; i++)
         t = append(w, i, S("content of a message\r\n"), who[i % 5]);
     deliver_all(w, t);

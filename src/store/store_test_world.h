@@ -1,4 +1,5 @@
-/* For the tests of this room: a folder of its own that is removed afterwards, a small directory, messages, a log and a store. */
+/* For the tests of this room: a folder of its own that is removed afterwards, a small directory, messages, a log
+ * and a store. */
 #pragma once
 #include <dirent.h>
 #include <errno.h>
@@ -58,7 +59,8 @@ static inline void test_directory(struct world *w, const char *accounts, const c
 
 static inline void world_init(struct world *w)
 {
-    *w = (struct world){ .fd = -1, .log_fd = -1, .a = ARENA(CONF_MEMORY_MAX), .blob = BUF(CONF_BUNDLE_MAX), .segment_size = 1 << 20 };
+    *w = (struct world){ .fd = -1, .log_fd = -1, .a = ARENA(CONF_MEMORY_MAX), .blob = BUF(CONF_BUNDLE_MAX) };
+    w->segment_size = 1 << 20;
     const char *tmp = getenv("TMPDIR");
     snprintf(w->path, sizeof(w->path), "%s/posthouse-store-XXXXXX", tmp ? tmp : "/tmp");
     assert_non_null(mkdtemp(w->path));
@@ -106,7 +108,8 @@ static inline void world_note(void *arg, str what)
 
 static inline int world_try_store(struct world *w)
 {
-    struct store_config c = { .data_fd = w->fd, .segment_size = w->segment_size, .env = &env_system, .placed = world_placed,
+    struct store_config c = { .data_fd = w->fd, .segment_size = w->segment_size, .env = &env_system,
+                              .placed = world_placed,
                               .note = world_note, .arg = w };
     int r = store_open(&c, &w->store);
     if (r == 0)
@@ -134,7 +137,8 @@ static inline void world_log(struct world *w)
 {
     if (w->log_fd < 0)
         w->log_fd = world_dir(w, "in");
-    struct receive_log_config c = { .dir_fd = w->log_fd, .segment_size = w->segment_size, .env = &env_system, .memory_max = 1 << 26 };
+    struct receive_log_config c = { .dir_fd = w->log_fd, .segment_size = w->segment_size, .env = &env_system,
+                                    .memory_max = 1 << 26 };
     assert_int_equal(receive_log_open(&c, &w->log), 0);
 }
 
@@ -144,7 +148,8 @@ static inline void world_close(struct world *w)
     receive_log_close(TAKE(w->log));
 }
 
-/* What a crash leaves: files as they are on the disk now, in a folder of their own; the log's process goes on with its own. */
+/* What a crash leaves: files as they are on the disk now, in a folder of their own; the log's process goes on with
+ * its own. */
 static inline void world_attach(struct world *w)
 {
     assert_int_equal(store_log_attach(w->store, S("in"), receive_log_first_segment(w->log)), 0);
@@ -157,7 +162,8 @@ static inline void encode_meta(struct buf *out, uint32_t number, const char *con
     for (; recipients[n]; n++)
         list[n] = (struct record_recipient){ .address = str_z(recipients[n]) };
     struct message_record m = { .session = "0123456789abcde", .number = number, .received_us = 1000000ull * number,
-                                .sender = S("sender@far.example"), .client_addr = S("192.0.2.1"), .helo = S("far.example"),
+                                .sender = S("sender@far.example"), .client_addr = S("192.0.2.1"),
+                                    .helo = S("far.example"),
                                 .protocol = S("ESMTP"), .listener = S("smtp"), .recipients = list, .n_recipients = n };
     assert_int_equal(message_record_encode(out, &m), 0);
 }

@@ -1,10 +1,12 @@
 /* The sync thread: see syncer.h.
  *
  * Invariants
- * 1. A ticket is reached only after every file marked with it, or with a lower one, was synced by a call that began after the mark.
+ * 1. A ticket is reached only after every file marked with it, or with a lower one, was synced by a call that began
+ *    after the mark.
  * 2. `failed` is never taken back, and once it is set `reached` stays where it was.
  * 3. Only the thread makes files, numbered upwards; the file with the highest number is never removed.
- * 4. What both threads touch is under `lock`, but `reached` and `failed`, which are atomic so that asking costs nothing. */
+ * 4. What both threads touch is under `lock`, but `reached` and `failed`, which are atomic so that asking costs
+ *    nothing. */
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>

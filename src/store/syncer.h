@@ -1,9 +1,10 @@
-/* The sync thread that a receive log and the journal share (DESIGN 5.4): it makes segments ready ahead of need (preallocated,
- * header written, file and folder synced) and makes written ones durable. The next fdatasync starts when the last returned:
- * no timer; whatever was marked meanwhile shares it. If a sync fails the syncer is dead: nothing is reached any more.
+/* The sync thread that a receive log and the journal share (DESIGN 5.4): it makes segments ready ahead of need
+ * (preallocated, header written, file and folder synced) and makes written ones durable. The next fdatasync starts
+ * when the last returned: no timer; whatever was marked meanwhile shares it. If a sync fails the syncer is dead:
+ * nothing is reached any more.
  *
- * All calls belong to one thread, the owner's; the thread inside is the only other one. Once a file is marked with `seal`
- * it belongs to the syncer, which truncates it to its end and closes it. */
+ * All calls belong to one thread, the owner's; the thread inside is the only other one. Once a file is marked with
+ * `seal` it belongs to the syncer, which truncates it to its end and closes it. */
 #pragma once
 #include "store/segment.h"
 
@@ -24,13 +25,14 @@ struct segment_file {
 };
 
 int syncer_new(const struct syncer_config *config, struct syncer **out);
-/* Finishes the syncs asked for, stops the thread, removes segments that were made ready and never used, but not the one with the
- * highest number: numbers are never given out twice. NULL is fine. */
+/* Finishes the syncs asked for, stops the thread, removes segments that were made ready and never used, but not the
+ * one with the highest number: numbers are never given out twice. NULL is fine. */
 void syncer_free(struct syncer *s);
 int syncer_fd(const struct syncer *s);      /* eventfd: readable when a sync ended */
 void syncer_clear(struct syncer *s);        /* makes it unreadable */
 
-/* The next ready segment; waits for the thread if there is none. -ENOSPC, -EIO after a failed sync, other negative errno. */
+/* The next ready segment; waits for the thread if there is none. -ENOSPC, -EIO after a failed sync, other negative
+ * errno. */
 int syncer_take(struct syncer *s, struct segment_file **out);
 /* The file is written up to `end`: make it durable, then count `ticket` (never lower than the last one) as reached. */
 void syncer_mark(struct syncer *s, struct segment_file *f, uint64_t end, bool seal, uint64_t ticket);

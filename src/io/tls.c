@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <openssl/err.h>
 #include <openssl/pem.h>
+#include <openssl/rand.h>
 
 const char *tls_error_text(void)
 {
@@ -10,6 +11,15 @@ const char *tls_error_text(void)
     const char *text = e ? ERR_reason_error_string(e) : NULL;
     ERR_clear_error();
     return text ? text : "unknown TLS error";
+}
+
+void tls_prepare(void)
+{
+    uint8_t byte;
+    OPENSSL_init_ssl(OPENSSL_INIT_LOAD_CONFIG | OPENSSL_INIT_LOAD_SSL_STRINGS | OPENSSL_INIT_LOAD_CRYPTO_STRINGS, NULL);
+    RAND_bytes(&byte, 1);
+    SSL_CTX_free(SSL_CTX_new(TLS_server_method()));
+    ERR_clear_error();
 }
 
 static void free_bio(BIO **b) { BIO_free(*b); }
@@ -54,8 +64,7 @@ int tls_server_context(str cert_pem, str key_pem, const char **out_why, SSL_CTX 
     if (!ctx)
         return -EBADMSG;
     SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
-    SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE |
-                                 SSL_OP_NO_TICKET);
+    SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_CIPHER_SERVER_PREFERENCE);
     SSL_CTX_set_mode(ctx,
                      SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF); /* tickets hold the session, the server nothing */

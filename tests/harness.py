@@ -12,6 +12,7 @@
 A test passes when it returns, is skipped by harness.skip(reason), and fails by any exception. The program under test is
 $POSTHOUSE (default: build/posthouse). Everything listens on 127.0.0.1 only.
 """
+import contextlib
 import inspect
 import json
 import os
@@ -29,10 +30,11 @@ import tempfile
 import threading
 import time
 import traceback
+import warnings
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-BINARY = os.path.abspath(os.environ.get("POSTHOUSE", os.path.join(ROOT, "build", "posthouse")))
-SERVICES = {"smtp": 25, "submission": 587, "submissions": 465, "pop3": 110, "pop3s": 995}
+BINARY = os.path.abspath(os.environ.get("POSTHOUSE") or os.path.join(ROOT, "build", "posthouse"))
+SERVICES = {"lmtp": 24, "smtp": 25, "submission": 587, "submissions": 465, "pop3": 110, "pop3s": 995}
 DOMAIN = "posthouse.test"
 poplib._MAXLINE = 1 << 20  # its own limit is 2048, messages have longer lines
 START_SECONDS = 5
@@ -97,6 +99,14 @@ def match(text, pattern, what="text"):
     return found
 
 
+@contextlib.contextmanager
+def warnings_off():
+    """For what Python calls deprecated and a test needs all the same."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
 def ports_free(base):
     held = []
     try:
@@ -114,7 +124,7 @@ def ports_free(base):
 
 
 def free_base():
-    """A base port whose five ports are free. Another instance may still be quicker; start() then tries anew."""
+    """A base port whose ports of all services are free. Another instance may still be quicker; start() then tries anew."""
     for _ in range(500):
         base = random.randrange(20000, 60000 - 995)
         if ports_free(base):

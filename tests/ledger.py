@@ -1,8 +1,9 @@
 """A ledger of messages at both ends: what was sent and acknowledged by SMTP, and what is found by POP3.
 
-Each message has an id of its own in its header and the CRC of its body in the ledger. An acknowledged message (its 250 after the
-end of data was read) must be in every recipient's mailbox exactly once with that CRC; any other at most once, for no client here
-sends a message twice. UIDs must be unique, stable, growing, and never given out again.
+Each message has an id of its own in its header and the CRC of its body in the ledger. An acknowledged message (its 250
+after the end of data was read) must be in every recipient's mailbox exactly once with that CRC; one whose reply did not
+come, or was 451 (it may be written and only the sync failed), at most once, for no client here sends a message twice; a
+refused one never. UIDs must be unique, stable, growing, and never given out again.
 
     ledger = Ledger(rng, users)
     load = Load(ledger, house.port("smtp"), sessions=50)
@@ -12,8 +13,10 @@ sends a message twice. UIDs must be unique, stable, growing, and never given out
 import asyncio
 import base64
 import concurrent.futures
+import contextlib
 import random
 import re
+import smtplib
 import socket
 import ssl
 import threading
@@ -45,13 +48,14 @@ class Message:
     __slots__ = ("id", "to", "crc", "size", "body", "state", "late")
 
     def content(self):
-        return b"From: <ledger@client.example>\r\nX-Ledger: %s\r\nSubject: %d bytes\r\n\r\n%s" % (self.id, self.size, self.body)
+        header = b"From: <ledger@client.example>\r\nX-Ledger: %s\r\nSubject: %d bytes\r\n\r\n" % (self.id, self.size)
+        return header + self.body
 
 
 class Ledger:
     """`users` are names of accounts. sizes: list of (weight, bytes)."""
 
-    def __init__(self, rng, users, sizes=((85, KB), (14, 100 * KB)), big=0):
+    def __init__(self, rng, users, sizes=((92, KB), (8, 100 * KB)), big=0):
         self.rng, self.users = rng, users
         self.pool = [(w, [body_text(n, rng) for _ in range(4)]) for w, n in sizes]
         self.big_body, self.big_left = None, 0
@@ -66,14 +70,14 @@ class Ledger:
         """So many of the next messages have `big` bytes."""
         if self.big and not self.big_body:
             self.big_body = body_text(self.big, self.rng)
-        self.big_left = count
+        self.big_left = count if self.big else 0
 
     def write(self):
         """A new message, noted as not yet sent."""
         m = Message()
         rng = self.rng
         m.id = b"%08x.%d" % (self.run, len(self.messages))
-        m.to = [rng.choice(self.users)] if rng.random() < 0.9 else sorted(rng.sample(self.users, min(2, len(self.users))))
+        m.to = rng.sample(self.users, 1 if rng.random() < 0.9 else 2)
         if self.big_left:
             self.big_left -= 1
             m.body = self.big_body
@@ -113,20 +117,21 @@ class Ledger:
         assert not new or min(new) > self.highest[user], f"{user}: UID {min(new)} may have been given out before"
         self.highest[user] = max([self.highest[user]] + numbers)
 
-    def read_user(self, house, user, keep, delete, again):
-        """Reads what is new (and `again` of the old, to see that they stay what they were), may delete all but the first `keep`."""
-        with Maildrop(house, user) as drop:
-            listing = drop.uidl()
-            self.check_listing(user, listing)
-            old = [n for n, u in enumerate(listing, 1) if u in self.seen[user]]
-            fetch = [n for n, u in enumerate(listing, 1) if u not in self.seen[user]]
-            fetch += random.Random(len(listing)).sample(old, min(again, len(old)))
-            for n, content in drop.retrieve(fetch):
-                self.note(user, listing[n - 1], content)
-            if delete:
-                doomed = list(range(keep + 1, len(listing) + 1))
-                drop.delete(doomed)
-                self.deleted[user].update(listing[n - 1] for n in doomed)
+    def read_user(self, drop, again):
+        """Reads what is new, and `again` of the old, to see that they stay what they were."""
+        user, seen = drop.user, self.seen[drop.user]
+        drop.listing = drop.uidl()
+        self.check_listing(user, drop.listing)
+        old = [n for n, u in enumerate(drop.listing, 1) if u in seen]
+        new = [n for n, u in enumerate(drop.listing, 1) if u not in seen]
+        for n, content in drop.retrieve(new + random.Random(len(new)).sample(old, min(again, len(old)))):
+            self.note(user, drop.listing[n - 1], content)
+
+    def delete_user(self, drop, keep):
+        doomed = list(range(keep + 1, len(drop.listing) + 1))
+        drop.delete(doomed)
+        drop.quit()
+        self.deleted[drop.user].update(drop.listing[n - 1] for n in doomed)
 
     def note(self, user, uidl, content):
         found = ID.search(content[:4096])
@@ -151,24 +156,28 @@ class Ledger:
                 have.add((i, user))
         return [(m.id, u) for m in self.messages.values() if m.state == ACKED for u in m.to if (m.id, u) not in have]
 
-    def read_all(self, house, **how):
-        with concurrent.futures.ThreadPoolExecutor(len(self.users)) as pool:
-            for done in [pool.submit(self.read_user, house, u, **how) for u in self.users]:
-                done.result()
-
     def audit(self, house, seconds=5, keep=8, delete=True):
-        """Waits until every acknowledged message is there. Returns how many others were found that were not acknowledged."""
+        """Waits until every acknowledged message is there, then deletes all but the first `keep` of each user. Returns
+        how many were found whose acknowledgement nobody saw."""
         before = self.unacked_found()
         end = time.monotonic() + seconds
-        self.read_all(house, keep=0, delete=False, again=3)
-        while self.missing() and time.monotonic() < end:
-            time.sleep(0.1)
-            self.read_all(house, keep=0, delete=False, again=0)
-        missing = self.missing()
-        if missing:
-            raise Loss(f"{len(missing)} of {self.count(ACKED)} acknowledged messages are lost: {missing[:3]}", [i for i, _ in missing])
-        if delete:
-            self.read_all(house, keep=keep, delete=True, again=0)
+        drops = [Maildrop(house, u) for u in self.users]
+        with concurrent.futures.ThreadPoolExecutor(len(drops)) as pool, contextlib.ExitStack() as closing:
+            for drop in drops:
+                closing.callback(drop.close)
+            while True:
+                list(pool.map(Maildrop.open, drops))
+                list(pool.map(self.read_user, drops, [3] * len(drops)))
+                missing = self.missing()
+                if not missing or time.monotonic() > end:
+                    break
+                list(pool.map(Maildrop.quit, drops))
+                time.sleep(0.1)
+            if missing:
+                text = f"{len(missing)} copies of {self.count(ACKED)} acknowledged messages are lost: {missing[:3]}"
+                raise Loss(text, [i for i, _ in missing])
+            if delete:
+                list(pool.map(self.delete_user, drops, [keep] * len(drops)))
         self.forget_bodies()
         return self.unacked_found() - before
 
@@ -181,29 +190,49 @@ def uid_number(uidl):
     return tuple(int(n) for n in re.findall(rb"[0-9]+", uidl))
 
 
+class Busy(Exception):
+    """The maildrop is still held by the session before."""
+
+
 class Maildrop:
     """A POP3 session over TLS that pipelines (RFC 2449 6.6)."""
 
     def __init__(self, house, user, timeout=20):
         self.house, self.user, self.timeout = house, user, timeout
+        self.sock = None
+        self.listing = []
 
     def __enter__(self):
+        self.open()
+        return self
+
+    def __exit__(self, kind, *_):
+        if kind is None:
+            self.quit()
+        self.close()
+
+    def open(self):
+        """Logs in; waits a little for a session before it to end, or for a role to come back."""
         end = time.monotonic() + 5
         while True:
             try:
-                return self.log_in()
+                self.log_in()
+                return
             except (ConnectionError, Busy, ssl.SSLError):
-                self.sock.close()
+                self.close()
                 if time.monotonic() > end:
                     raise
                 time.sleep(0.05)
 
-    def __exit__(self, kind, *_):
-        try:
-            if kind is None:
-                self.say(b"QUIT")
-        finally:
+    def quit(self):
+        """Deletes what was marked, or fails."""
+        self.say(b"QUIT")
+        self.close()
+
+    def close(self):
+        if self.sock:
             self.sock.close()
+        self.sock = None
 
     def log_in(self):
         plain = self.sock = socket.create_connection(("localhost", self.house.port("pop3s")), self.timeout)
@@ -217,7 +246,6 @@ class Maildrop:
         if b"IN-USE" in answer or b"SYS/TEMP" in answer:
             raise Busy(answer)
         assert answer.startswith(b"+OK"), f"{self.user}: {answer}"
-        return self
 
     def more(self):
         got = self.sock.recv(262144)
@@ -256,22 +284,10 @@ class Maildrop:
         self.say(b"UIDL")
         return [line.split(b" ", 1)[1] for line in self.text().split(b"\r\n") if line]
 
-    def pipelined(self, commands):
-        """Sends all of them from a thread, so that neither side waits for the other."""
-        sender = threading.Thread(target=self.send_all, args=(commands,))
-        sender.start()
-        return sender
-
-    def send_all(self, commands):
-        try:
-            self.sock.sendall(b"".join(commands))
-        except OSError:
-            pass  # the reader sees it too
-
     def retrieve(self, numbers):
         for i in range(0, len(numbers), 100):
             batch = numbers[i:i + 100]
-            self.send_all([b"RETR %d\r\n" % n for n in batch])
+            self.sock.sendall(b"".join(b"RETR %d\r\n" % n for n in batch))
             for n in batch:
                 self.line()
                 yield n, self.text()
@@ -279,34 +295,53 @@ class Maildrop:
     def delete(self, numbers):
         for i in range(0, len(numbers), 100):
             batch = numbers[i:i + 100]
-            self.send_all([b"DELE %d\r\n" % n for n in batch])
+            self.sock.sendall(b"".join(b"DELE %d\r\n" % n for n in batch))
             for _ in batch:
                 self.line()
 
 
-class Busy(Exception):
-    """The maildrop is still held by the session before."""
+def send_one(house, book):
+    """Sends one message of the ledger by the plainest client; true if it was acknowledged."""
+    m = book.write()
+    try:
+        with house.smtp() as client:
+            book.settle(m, SENT)
+            client.sendmail("ledger@client.example", [house.address(u) for u in m.to], m.content())
+            book.settle(m, ACKED)
+            return True
+    except (OSError, EOFError, smtplib.SMTPException):
+        return False
 
 
 class Load:
-    """Sessions that send as fast as they are served, in a thread of its own, in three manners: command groups (RFC 2920),
-    the next group sent together with the end of data, and BDAT with several messages at once (RFC 3030)."""
+    """Sessions that send as fast as they are served, in a thread of its own, in three manners: command groups (RFC
+    2920), the next group sent together with the end of data, and BDAT with several messages at once (RFC 3030)."""
 
     def __init__(self, ledger, port, sessions=50):
         self.ledger, self.port, self.sessions = ledger, port, sessions
         self.stopping = False
         self.thread = None
+        self.refusals = 0       # of MAIL, RCPT and DATA
 
     def start(self):
         self.stopping = False
-        self.thread = threading.Thread(target=lambda: asyncio.run(self.run()), daemon=True)
+        self.error = None
+        self.thread = threading.Thread(target=self.run_all, daemon=True)
         self.thread.start()
+
+    def run_all(self):
+        try:
+            asyncio.run(self.run())
+        except Exception as e:
+            self.error = e
 
     def stop(self, seconds=10):
         """Each session ends its transaction and leaves."""
         self.stopping = True
         self.thread.join(seconds)
         assert not self.thread.is_alive(), f"sessions still wait for an answer after {seconds} s"
+        if self.error:
+            raise self.error
 
     async def run(self):
         seeds = [self.ledger.rng.getrandbits(32) for _ in range(self.sessions)]
@@ -316,7 +351,8 @@ class Load:
         while not self.stopping:
             writer = None
             try:
-                reader, writer = await asyncio.open_connection("127.0.0.1", self.port, local_addr=(f"127.0.0.{2 + number}", 0))
+                here = f"127.0.0.{2 + number}", 0
+                reader, writer = await asyncio.open_connection("127.0.0.1", self.port, local_addr=here)
                 writer.transport.set_write_buffer_limits(1 << 16)
                 await self.talk(reader, writer, rng)
             except (OSError, EOFError):
@@ -349,6 +385,7 @@ class Load:
             if got.startswith(b"421"):
                 raise EOFError
             good = got.startswith(wanted) and good
+        self.refusals += not good
         return good
 
     async def send(self, writer, m, more=b""):
@@ -360,7 +397,7 @@ class Load:
 
     async def verdict(self, reader, m):
         got = await reply(reader)
-        self.ledger.settle(m, ACKED if got.startswith(b"250") else REFUSED)
+        self.ledger.settle(m, ACKED if got.startswith(b"250") else SENT if got.startswith(b"451") else REFUSED)
         if got.startswith(b"421"):
             raise EOFError
 

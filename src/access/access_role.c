@@ -17,19 +17,19 @@ static void turn_end(struct loop_turn *t)
     }
 }
 
-static int read_trusted(struct access_role *a, struct role *r)
+static int read_nets(struct access_role *a, struct role *r)
 {
     struct arena arena = ARENA(CONF_MEMORY_MAX);
-    struct policy_nets trusted;
+    struct smtp_nets nets = { 0 };
     struct policy_error error;
-    int e = smtp_policy_nets(&arena, &r->config->conf->trusted_clients, &trusted, &error);
+    int e = smtp_policy_nets(&arena, r->config->conf, &nets, &error);
     if (e < 0) {
         arena_done(&arena);
         return e;
     }
     arena_done(&a->arena);
     a->arena = arena;
-    a->trusted = trusted;
+    a->nets = nets;
     return 0;
 }
 
@@ -38,7 +38,7 @@ static int configure(struct role *r)
     struct access_role *a = self(r);
     const struct conf *c = r->config->conf;
     a->role = a->auth.role = r;
-    int e = read_trusted(a, r);
+    int e = read_nets(a, r);
     for (size_t i = 0; e == 0 && i < c->n_listeners && i < ROLE_LISTENERS_MAX; i++)
         a->engine[i] = (struct pop3_server_config){
             .hostname = c->hostname,
@@ -118,6 +118,7 @@ static void stop(struct role *r)
 }
 
 static const struct role_ops ops = { .id = ROLE_ACCESS,
+                                     .prepare = tls_prepare,
                                      .start = start,
                                      .configure = configure,
                                      .file = file,

@@ -15,7 +15,8 @@ static void end_event(struct pop3_session *s) { events_end(&s->access->role->eve
 
 static void set_timer(struct pop3_session *s)
 {
-    uint64_t limit = s->config->conf->pop3_timeout, quiet = loop_now(s->conn.loop) - s->conn.last_read;
+    uint64_t limit = proxy_in_waits(&s->conn) ? PROXY_IN_TIMEOUT_MS : s->config->conf->pop3_timeout;
+    uint64_t quiet = loop_now(s->conn.loop) - s->conn.last_read;
     loop_after(s->conn.loop, &s->timer, quiet < limit ? limit - quiet : 0);
 }
 
@@ -23,7 +24,8 @@ static void set_timer(struct pop3_session *s)
 static void timer_fire(struct loop_timer *t)
 {
     struct pop3_session *s = CONTAINER_OF(t, struct pop3_session, timer);
-    if (loop_now(s->conn.loop) - s->conn.last_read < s->config->conf->pop3_timeout || s->wait != POP3_WAIT_NONE) {
+    if (!proxy_in_waits(&s->conn) &&
+        (loop_now(s->conn.loop) - s->conn.last_read < s->config->conf->pop3_timeout || s->wait != POP3_WAIT_NONE)) {
         set_timer(s);
         return;
     }
@@ -60,7 +62,7 @@ void pop3_session_close(struct pop3_session *s, const char *why)
         close(TAKE_FD(s->sending_fd));
     loop_cancel(s->conn.loop, &s->timer);
     conn_close(&s->conn);
-    if (s->conn.address[0])
+    if (s->counted)
         count_client(s->access, str_z(s->conn.address), -1);
     s->next_closed = s->access->closed;
     s->access->closed = s;
@@ -94,11 +96,9 @@ static void auth_done(struct auth_run *run, enum auth_end end, str account)
     struct pop3_session *s = CONTAINER_OF(run, struct pop3_session, auth);
     struct buf *e = pop3_session_event(s, "auth");
     event_str(e, "user", str_of(run->user, run->user_len));
-    event_str(e, "result",
-              end == AUTH_OK          ? S("ok")
-              : end == AUTH_WRONG     ? S("wrong")
-              : end == AUTH_MALFORMED ? S("malformed")
-                                      : S("unavailable"));
+    event_str(e, "result", auth_end_word(end));
+    if (end == AUTH_BINDING)
+        event_str(e, "why", run->why);
     end_event(s);
     if (end == AUTH_OK) {
         s->access->count.auth_ok++;
@@ -110,6 +110,8 @@ static void auth_done(struct auth_run *run, enum auth_end end, str account)
         s->access->count.auth_failed++;
         if (end == AUTH_WRONG)
             pop3_server_auth_failed(s->engine, S("AUTH"), S("Wrong user name or password"));
+        else if (end == AUTH_BINDING)
+            pop3_server_auth_failed(s->engine, S("AUTH"), run->why);
         else if (end == AUTH_MALFORMED)
             pop3_server_auth_failed(s->engine, S(""), S("That is not a message of this mechanism"));
         else
@@ -136,6 +138,7 @@ static void on_handshake(struct conn *conn, bool ok)
     }
     s->access->count.tls++;
     pop3_server_tls_started(s->engine);
+    pop3_server_set_mechanisms(s->engine, auth_run_bind(&s->auth, conn->ssl));
     pop3_session_pump(s);
 }
 
@@ -234,7 +237,7 @@ static bool busy(const struct pop3_session *s) { return s->sending_fd >= 0 || s-
 
 void pop3_session_pump(struct pop3_session *s)
 {
-    if (s->closing || s->conn.state != CONN_OPEN || s->pumping)
+    if (s->closing || s->conn.state != CONN_OPEN || s->pumping || proxy_in_waits(&s->conn))
         return;
     s->pumping = true;
     enum pop3_event_kind stop;
@@ -252,9 +255,15 @@ void pop3_session_pump(struct pop3_session *s)
         after(s, stop, out);
 }
 
+static void read_proxy(struct pop3_session *s);
+
 static void on_conn(struct conn *conn)
 {
-    pop3_session_pump(CONTAINER_OF(conn, struct pop3_session, conn));
+    struct pop3_session *s = CONTAINER_OF(conn, struct pop3_session, conn);
+    if (proxy_in_waits(conn))
+        read_proxy(s);
+    else
+        pop3_session_pump(s);
 }
 
 static struct pop3_session *new_session(struct access_role *a, struct role_listener *l)
@@ -289,7 +298,48 @@ static bool admit(struct access_role *a, struct pop3_session *s)
         return false;
     if (!s->trusted && client_count(a, address) >= c->smtpd_client_connection_count_limit)
         return false;
-    return count_client(a, address, 1) == 0;
+    s->counted = count_client(a, address, 1) == 0;
+    return s->counted;
+}
+
+/* The client is known. `peer`: the proxy that named it. */
+static void begin(struct pop3_session *s, str peer)
+{
+    struct access_role *a = s->access;
+    s->trusted = s->auth.trusted = policy_nets_match(&a->nets.trusted, str_z(s->conn.address));
+    struct buf *e = pop3_session_event(s, "connect");
+    event_u64(e, "port", s->conn.port);
+    event_str(e, "listener", str_z(conf_service_name[s->listener->service]));
+    if (peer.n)
+        event_str(e, "peer", peer);
+    end_event(s);
+    set_timer(s);
+    if (!admit(a, s)) {
+        a->count.refused_connections++;
+        pop3_server_shutdown(s->engine, S("Too many connections; try again later"));
+    }
+    if (s->listener->service == CONF_POP3S)
+        start_tls(s);
+    else
+        pop3_session_pump(s);
+}
+
+static void read_proxy(struct pop3_session *s)
+{
+    struct proxy_header header;
+    const char *why;
+    char peer[sizeof(s->conn.address)];
+    memcpy(peer, s->conn.address, sizeof(peer));
+    switch (proxy_in_read(&s->conn, &header, &why)) {
+    case PROXY_IN_WAIT:
+        return;
+    case PROXY_IN_BAD:
+        pop3_session_close(s, why);
+        return;
+    case PROXY_IN_DONE:
+        begin(s, str_z(peer));
+        return;
+    }
 }
 
 void pop3_session_open(struct access_role *a, struct role_listener *l, int fd, const struct sockaddr *peer)
@@ -301,20 +351,11 @@ void pop3_session_open(struct access_role *a, struct role_listener *l, int fd, c
             pop3_session_free(s);
         return;
     }
-    s->trusted = s->auth.trusted = policy_nets_match(&a->trusted, str_z(s->conn.address));
-    struct buf *e = pop3_session_event(s, "connect");
-    event_u64(e, "port", s->conn.port);
-    event_str(e, "listener", str_z(conf_service_name[s->listener->service]));
-    end_event(s);
     a->count.connections++;
-    set_timer(s);
-    if (!admit(a, s)) {
-        a->count.refused_connections++;
-        s->conn.address[0] = '\0'; /* not counted: nothing to give back */
-        pop3_server_shutdown(s->engine, S("Too many connections; try again later"));
+    if (!policy_nets_match(&a->nets.proxies, str_z(s->conn.address))) {
+        begin(s, STR_NONE);
+        return;
     }
-    if (s->listener->service == CONF_POP3S)
-        start_tls(s);
-    else
-        pop3_session_pump(s);
+    proxy_in_begin(&s->conn);
+    set_timer(s);
 }

@@ -5,6 +5,7 @@
 #include "io/role.h"
 #include "proto/pop3_server.h"
 #include "session/auth_client.h"
+#include "session/proxy_in.h"
 #include "session/smtp_policy.h"
 #include "session/tls_files.h"
 #include "session/trace_id.h"
@@ -22,8 +23,8 @@ struct access_role {
     struct role *role;
     struct auth_client auth;
     struct tls_files tls;
-    struct arena arena;          /* of trusted */
-    struct policy_nets trusted;
+    struct arena arena;          /* of nets */
+    struct smtp_nets nets;
     struct pop3_server_config engine[ROLE_LISTENERS_MAX];
     struct pop3_session *all, *closed;
     size_t n_sessions;
@@ -55,7 +56,7 @@ struct pop3_session {
     uint64_t sent;
     int sending_fd;
     bool content, top; /* RETR, TOP under way */
-    bool tls_pending, closing, trusted, pumping, logged_in;
+    bool tls_pending, closing, counted, trusted, pumping, logged_in;
     uint64_t retrieved;
     struct pop3_session *prev, *next, *next_closed;
 };

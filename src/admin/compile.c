@@ -13,9 +13,9 @@ enum { ERROR_MAX = 4096 };
 static int check_lists(struct arena *a, const struct conf *c, struct buf *out_error)
 {
     struct policy_rules *rules;
-    struct policy_nets trusted;
+    struct smtp_nets nets;
     struct policy_error e;
-    int r = smtp_policy_compile(a, c, &rules, &trusted, &e);
+    int r = smtp_policy_compile(a, c, &rules, &nets, &e);
     if (r < 0)
         conf_error_print(out_error, &(struct conf_error){ .file = e.file, .line = e.line, .text = e.text });
     return r;

@@ -56,7 +56,9 @@ static void explain_lists(const struct instance *i, int list)
         const struct conf_words *w = &l->restrictions[list];
         if (l->service == CONF_POP3 || l->service == CONF_POP3S)
             continue;
-        printf("  %s %.*s:%u  ", conf_service_name[l->service], STR_ARG(l->address), l->port);
+        _cleanup_buf_ struct buf endpoint = BUF(256);
+        conf_listener_print(&endpoint, l);
+        printf("  %s %.*s  ", conf_service_name[l->service], STR_ARG(buf_str(&endpoint)));
         for (size_t k = 0; k < w->n; k++)
             printf("%s%.*s", k ? " " : "", STR_ARG(w->word[k].text));
         if (!w->n)

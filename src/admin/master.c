@@ -132,14 +132,13 @@ static void say_ready(struct master *m)
     if (m->ready_said)
         return;
     m->ready_said = true;
-    printf("posthouse is ready:");
+    _cleanup_buf_ struct buf text = BUF(1u << 18);
     for (size_t i = 0; i < m->config.conf->n_listeners; i++) {
         const struct conf_listener *l = &m->config.conf->listeners[i];
-        bool v6 = str_chr(l->address, ':') >= 0;
-        printf("%s %s %s%.*s%s:%u", i ? "," : "", conf_service_name[l->service], v6 ? "[" : "", STR_ARG(l->address),
-               v6 ? "]" : "", l->port);
+        buf_addf(&text, "%s %s ", i ? "," : "", conf_service_name[l->service]);
+        conf_listener_print(&text, l);
     }
-    printf("; user %s\n", m->user);
+    printf("posthouse is ready:%.*s; user %s\n", STR_ARG(buf_str(&text)), m->user);
     fflush(stdout);
 }
 

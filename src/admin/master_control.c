@@ -83,11 +83,10 @@ static void own_fields(struct master *m, struct buf *out)
     }
     for (size_t i = 0; i < m->config.conf->n_listeners; i++) {
         const struct conf_listener *l = &m->config.conf->listeners[i];
-        char text[128];
-        bool v6 = str_chr(l->address, ':') >= 0;
-        snprintf(text, sizeof(text), "%s %s%.*s%s:%u", conf_service_name[l->service], v6 ? "[" : "",
-                 STR_ARG(l->address), v6 ? "]" : "", l->port);
-        event_str(out, "listener", str_z(text));
+        _cleanup_buf_ struct buf text = BUF(256);
+        buf_addf(&text, "%s ", conf_service_name[l->service]);
+        conf_listener_print(&text, l);
+        event_str(out, "listener", buf_str(&text));
     }
     buf_addc(out, '\n');
 }
@@ -112,7 +111,7 @@ static bool same_listeners(const struct conf *a, const struct conf *b)
     bool same = a->n_listeners == b->n_listeners;
     for (size_t i = 0; same && i < a->n_listeners; i++) {
         const struct conf_listener *l = &b->listeners[i];
-        char address[64];
+        char address[CONF_ENDPOINT_MAX];
         snprintf(address, sizeof(address), "%.*s", STR_ARG(l->address));
         same = role_find_listener(a, l->service, address, l->port) == (ptrdiff_t)i;
     }

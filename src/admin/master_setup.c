@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include "admin/admin.h"
 #include "admin/master.h"
 
@@ -128,8 +129,65 @@ static int bind_one(const struct conf_listener *l, int *out_fd)
     return 0;
 }
 
-static const char *advice(int error)
+/* A socket that nobody listens on any more is left from an earlier run. Anything else keeps its place. */
+static int remove_stale(int folder, const char *name, const struct sockaddr_un *a)
 {
+    struct stat st;
+    if (fstatat(folder, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return errno == ENOENT ? 0 : -errno;
+    if (!S_ISSOCK(st.st_mode))
+        return -EEXIST;
+    _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return -errno;
+    if (connect(fd, (const struct sockaddr *)a, sizeof(*a)) == 0 || errno != ECONNREFUSED)
+        return -EADDRINUSE;
+    return unlinkat(folder, name, 0) < 0 ? -errno : 0;
+}
+
+static mode_t socket_mode(const struct conf *c)
+{
+    mode_t mode = 0;
+    for (size_t i = 0; i < c->lmtp_socket_mode.n; i++)
+        mode = mode << 3 | (mode_t)(c->lmtp_socket_mode.p[i] - '0');
+    return mode & 0777;
+}
+
+/* A Unix socket of the role's user. The folder is opened once and all is done inside it, so that nobody who may write
+ * there leads us elsewhere meanwhile. */
+static int bind_path(struct master *m, str path, int *out_fd)
+{
+    ptrdiff_t slash = str_rchr(path, '/');
+    const char *folder_name = slash < 0 ? "." : slash == 0 ? "/" : text(m, str_first(path, (size_t)slash));
+    const char *name = text(m, slash < 0 ? path : str_from(path, (size_t)slash + 1));
+    struct sockaddr_un a = { .sun_family = AF_UNIX };
+    _cleanup_close_ int folder = openat(m->base_fd, folder_name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    _cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (folder < 0 || fd < 0)
+        return -errno;
+    snprintf(a.sun_path, sizeof(a.sun_path), "/proc/self/fd/%d/%s", folder, name);
+    int r = remove_stale(folder, name, &a);
+    if (r < 0)
+        return r;
+    mode_t before = umask(0777 & ~socket_mode(m->config.conf)); /* right from the first moment */
+    r = bind(fd, (const struct sockaddr *)&a, sizeof(a)) < 0 ? -errno : 0;
+    umask(before);
+    if (r == 0 && m->drop && fchownat(folder, name, m->uid, m->gid, AT_SYMLINK_NOFOLLOW) < 0)
+        r = -errno;
+    if (r == 0 && listen(fd, 1024) < 0)
+        r = -errno;
+    if (r == 0)
+        *out_fd = TAKE_FD(fd);
+    return r;
+}
+
+static const char *advice(const struct conf_listener *l, int error)
+{
+    str path;
+    if (conf_listener_path(l, &path))
+        return error == -EADDRINUSE ? "A server that runs has this socket; stop it, or choose another path."
+               : error == -EEXIST   ? "What is there is no socket; move it away, or choose another path."
+                                    : "The folder of the socket must exist, and be open to whoever starts the server.";
     return error == -EADDRINUSE
                ? "Another program has this port. Find it with `ss -ltnp`, stop it, or choose another port."
            : error == -EACCES        ? "Ports below 1024 need root (or CAP_NET_BIND_SERVICE)."
@@ -142,10 +200,13 @@ int master_bind(struct master *m)
     const struct conf *c = m->config.conf;
     for (size_t i = 0; i < c->n_listeners && i < ROLE_LISTENERS_MAX; i++) {
         const struct conf_listener *l = &c->listeners[i];
-        int r = bind_one(l, &m->sockets[i].fd);
+        str path;
+        int r = conf_listener_path(l, &path) ? bind_path(m, path, &m->sockets[i].fd) : bind_one(l, &m->sockets[i].fd);
         if (r < 0) {
-            admin_complain("%.*s:%u: listen %s %.*s:%u: %s. %s", STR_ARG(l->file), l->line,
-                           conf_service_name[l->service], STR_ARG(l->address), l->port, strerror(-r), advice(r));
+            _cleanup_buf_ struct buf endpoint = BUF(256);
+            conf_listener_print(&endpoint, l);
+            admin_complain("%.*s:%u: listen %s %.*s: %s. %s", STR_ARG(l->file), l->line, conf_service_name[l->service],
+                           STR_ARG(buf_str(&endpoint)), strerror(-r), advice(l, r));
             return r;
         }
         m->sockets[i].listener = (uint32_t)i;

@@ -36,6 +36,7 @@ static const struct service { const char *name, *protocol, *use; unsigned port; 
     { "smtp", "smtp", "mail from other servers", 25 },
     { "submission", "smtp", "sending, STARTTLS", 587 },
     { "submissions", "smtps", "sending, TLS", 465 },
+    { "lmtp", "lmtp", "mail from another mail system on this machine", 24 },
     { "pop3", "pop3", "reading, STLS", 110 },
     { "pop3s", "pop3s", "reading, TLS", 995 },
 };
@@ -106,7 +107,7 @@ static int read_request(struct quickstart *q, int argc, char **argv)
     }
     if (str_u64(str_z(base), UINT16_MAX - HIGHEST_PORT, &number) < 0) {
         admin_complain("quickstart: --base-port wants a number from 0 to %d, not %s: the listeners are at this number "
-                       "plus 25, 110, 465, 587 and 995", UINT16_MAX - HIGHEST_PORT, base);
+                       "plus 24, 25, 110, 465, 587 and 995", UINT16_MAX - HIGHEST_PORT, base);
         return EXIT_USAGE;
     }
     q->base = (uint16_t)number;
@@ -310,7 +311,9 @@ static void configuration_text(const struct quickstart *q, struct buf *b)
                  "tls_key tls/server.key\n\n"
                  "# This machine is spared the limits on errors and connections. That gives it no right to relay:\n"
                  "# mynetworks is empty, so whoever sends mail elsewhere must log in.\n"
-                 "trusted_clients 127.0.0.0/8 ::1/128\n\n"));
+                 "trusted_clients 127.0.0.0/8 ::1/128\n\n"
+                 "# Who may hand mail over by LMTP, for the mailboxes here alone:\n"
+                 "lmtp_networks 127.0.0.0/8 ::1/128\n\n"));
     for (size_t i = 0; i < ARRAY_LEN(services); i++)
         buf_addf(b, "listen %s %s%s%s:%u # %s\n", services[i].name, v6 ? "[" : "", q->listen, v6 ? "]" : "",
                  q->base + services[i].port, services[i].use);

@@ -162,7 +162,7 @@ static void test_configuration_is_valid(void **state)
     (void)state;
     static const struct { enum conf_service service; unsigned port; } want[] = {
         { CONF_SMTP, 31025 }, { CONF_SUBMISSION, 31587 }, { CONF_SUBMISSIONS, 31465 },
-        { CONF_POP3, 31110 }, { CONF_POP3S, 31995 },
+        { CONF_LMTP, 31024 }, { CONF_POP3, 31110 }, { CONF_POP3S, 31995 },
     };
     assert_int_equal(make("ph", "--base-port", "31000"), 0);
     struct arena a = ARENA(8u << 20);
@@ -175,6 +175,7 @@ static void test_configuration_is_valid(void **state)
     assert_true(str_eq(c->run_as, geteuid() == 0 ? S("nobody") : S("")));
     assert_int_equal(c->mynetworks.n, 0);
     assert_int_equal(c->trusted_clients.n, 2);
+    assert_int_equal(c->lmtp_networks.n, 2);
     assert_int_equal(c->n_domains, 1);
     assert_int_equal(c->n_listeners, ARRAY_LEN(want));
     for (size_t i = 0; i < ARRAY_LEN(want); i++) {

@@ -30,6 +30,7 @@ static const char *const services[CONF_SERVICES][CONF_LISTS] = {
     [CONF_SUBMISSIONS] = { [CONF_SENDER] = "reject_authenticated_sender_login_mismatch",
                            [CONF_RELAY] = "permit_sasl_authenticated, reject",
                            [CONF_RECIPIENT] = "reject_unlisted_recipient" },
+    [CONF_LMTP] = { [CONF_RELAY] = "reject_unauth_destination", [CONF_RECIPIENT] = "reject_unlisted_recipient" },
 };
 
 const char *conf_default_list(enum conf_service service, int list)
@@ -114,6 +115,14 @@ static bool delimiter_valid(str s)
     return s.n <= 8;
 }
 
+static bool mode_valid(str s)
+{
+    bool octal = s.n == 4 && s.p[0] == '0';
+    for (size_t i = 0; i < s.n; i++)
+        octal = octal && s.p[i] >= '0' && s.p[i] <= '7';
+    return octal;
+}
+
 /* What is expected of a text setting, if it is not met; else NULL. */
 static const char *text_wanted(enum conf_row row, str text)
 {
@@ -127,6 +136,8 @@ static const char *text_wanted(enum conf_row row, str text)
         return delimiter_valid(text) ? NULL : "empty or some of ! # $ % & ' * + - / = ? ^ _ ` { | } ~";
     case CONF_ROW_smtpd_forbid_bare_newline:
         return one_of(text, newline, ARRAY_LEN(newline)) ? NULL : "reject or normalize";
+    case CONF_ROW_lmtp_socket_mode:
+        return mode_valid(text) ? NULL : "four octal digits, like 0660";
     case CONF_ROW_log_level:
         return one_of(text, level, ARRAY_LEN(level)) ? NULL : "debug, info, warn or error";
     case CONF_ROW_sandbox:
@@ -299,6 +310,17 @@ static int listener_inner(struct parser *p, const struct conf_statement *s, void
     return list_value(p, s, &l->restrictions[i]);
 }
 
+/* What a service may not listen on, if it is that; else NULL. */
+static const char *endpoint_unfit(const struct conf_listener *l)
+{
+    str path;
+    if (l->service == CONF_LMTP && l->port == 25) /* RFC 2033 5 */
+        return "LMTP must not use port 25, which is SMTP's; expected another port, like 24";
+    if (l->service != CONF_LMTP && conf_listener_path(l, &path))
+        return "only lmtp listens on a Unix socket; expected ADDRESS:PORT";
+    return NULL;
+}
+
 /* Two listeners meet if they have the port in common and the address, or one of them takes every address of the
  * family. */
 static bool listeners_meet(const struct conf_listener *a, const struct conf_listener *b)
@@ -315,6 +337,9 @@ static int add_listener(struct parser *p, const struct conf_word *w, const struc
         return FAIL(p, w, "more than %d listeners", LISTENERS_MAX);
     for (size_t i = 0; i < p->n_listeners; i++) {
         const struct conf_listener *other = &p->listeners[i];
+        if (listeners_meet(l, other) && !l->port)
+            return FAIL(p, w, "listen: %.*s is already taken by the %s listener at %.*s:%u", SHOW(l->address),
+                        conf_service_name[other->service], SHOW(other->file), other->line);
         if (listeners_meet(l, other))
             return FAIL(p, w, "listen: port %u of %.*s is already taken by the %s listener at %.*s:%u", l->port,
                         SHOW(l->address), conf_service_name[other->service], SHOW(other->file), other->line);
@@ -338,9 +363,11 @@ static int listener(struct parser *p, struct conf_lexer *lexer, const struct con
             l.service = (enum conf_service)i;
     if (l.service == CONF_SERVICES)
         return FAIL(p, &s->words[1],
-                    "listen: unknown service \"%.*s\"; expected smtp, submission, submissions, pop3 or pop3s",
+                    "listen: unknown service \"%.*s\"; expected smtp, submission, submissions, lmtp, pop3 or pop3s",
                     SHOW(s->words[1].text));
     const char *wrong = conf_endpoint_parse(p->a, s->words[2].text, &l.address, &l.port);
+    if (!wrong)
+        wrong = endpoint_unfit(&l);
     if (wrong)
         return FAIL(p, &s->words[2], "listen: \"%.*s\": %s", SHOW(s->words[2].text), wrong);
     int r = l.address.p ? 0 : -ENOMEM;
@@ -452,7 +479,8 @@ static int fill_listener(struct parser *p, struct conf_listener *l)
     int r = 0;
     for (int i = 0; r == 0 && i < CONF_LISTS && l->service != CONF_POP3 && l->service != CONF_POP3S; i++) {
         const struct conf_words *global = global_list(p, i);
-        if (!l->restrictions[i].set && global->set)
+        bool reaches = global->set && l->service != CONF_LMTP; /* lists for strangers would stop or spare a gateway */
+        if (!l->restrictions[i].set && reaches)
             l->restrictions[i] = *global;
         else if (!l->restrictions[i].set)
             r = default_words(p, conf_default_list(l->service, i), &l->restrictions[i]);

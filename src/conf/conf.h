@@ -18,7 +18,7 @@ struct conf_error {
 struct conf_word { str text, file; uint32_t line; bool comma; /* a comma followed; kept for printing alone */ };
 struct conf_words { const struct conf_word *word; size_t n; bool set; }; /* set: written in the file, not a default */
 
-enum conf_service { CONF_SMTP, CONF_SUBMISSION, CONF_SUBMISSIONS, CONF_POP3, CONF_POP3S, CONF_SERVICES };
+enum conf_service { CONF_SMTP, CONF_SUBMISSION, CONF_SUBMISSIONS, CONF_LMTP, CONF_POP3, CONF_POP3S, CONF_SERVICES };
 extern const char *const conf_service_name[CONF_SERVICES];
 
 /* In the order of enum policy_stage. */
@@ -26,13 +26,20 @@ enum { CONF_CLIENT, CONF_HELO, CONF_SENDER, CONF_RELAY, CONF_RECIPIENT, CONF_DAT
 
 struct conf_listener {
     enum conf_service service;
-    str address;             /* numeric IPv4, or IPv6 without brackets, in the form of inet_ntop; `*` is 0.0.0.0 */
-    uint16_t port;
-    /* Own lists, else the setting of that name, else the service's default (conf_default_list): its words have the
-     * file "default" and line 0. `set` is false for a default alone. POP3 listeners have none. */
+    str address;             /* numeric IPv4, or IPv6 without brackets, in the form of inet_ntop; `*` is 0.0.0.0. Or
+                                "unix:" and the path of a Unix socket, relative to the main file's folder: LMTP alone */
+    uint16_t port;           /* 0: a Unix socket */
+    /* Own lists, else the setting of that name (not for LMTP), else the service's default (conf_default_list): its
+     * words have the file "default" and line 0. `set` is false for a default alone. POP3 listeners have none. */
     struct conf_words restrictions[CONF_LISTS];
     str file; uint32_t line;
 };
+
+#define CONF_SOCKET_PATH_MAX 80 /* of a Unix socket */
+#define CONF_ENDPOINT_MAX 96    /* holds conf_listener.address and a NUL */
+bool conf_listener_path(const struct conf_listener *l, str *out_path); /* false: an address and port */
+/* "127.0.0.1:25", "[::1]:25", "unix:PATH". */
+void conf_listener_print(struct buf *out, const struct conf_listener *l);
 
 /* The list a listener of that service gets when nothing sets it, as it would be written. */
 const char *conf_default_list(enum conf_service service, int list);
@@ -70,7 +77,8 @@ struct conf {
  * could start begins a comment.
  *     SETTING value…                            a row of settings.def
  *     domain NAME [{ catch_all target…; postmaster target… }]
- *     listen SERVICE ADDRESS:PORT [{ smtpd_…_restrictions word… }]     smtp submission submissions pop3 pop3s
+ *     listen SERVICE ADDRESS:PORT [{ smtpd_…_restrictions word… }]     smtp submission submissions lmtp pop3 pop3s
+ *     listen lmtp unix:PATH [{ … }]
  *     include FILE
  */
 

@@ -25,8 +25,27 @@ const char *const conf_list_name[CONF_LISTS] = {
 
 const char *const conf_service_name[CONF_SERVICES] = {
     [CONF_SMTP] = "smtp", [CONF_SUBMISSION] = "submission", [CONF_SUBMISSIONS] = "submissions",
-    [CONF_POP3] = "pop3", [CONF_POP3S] = "pop3s",
+    [CONF_LMTP] = "lmtp", [CONF_POP3] = "pop3", [CONF_POP3S] = "pop3s",
 };
+
+bool conf_listener_path(const struct conf_listener *l, str *out_path)
+{
+    if (!str_starts(l->address, S("unix:")))
+        return false;
+    *out_path = str_from(l->address, 5);
+    return true;
+}
+
+void conf_listener_print(struct buf *out, const struct conf_listener *l)
+{
+    str path;
+    if (conf_listener_path(l, &path))
+        buf_add(out, l->address);
+    else if (str_chr(l->address, ':') >= 0)
+        buf_addf(out, "[%.*s]:%u", STR_ARG(l->address), l->port);
+    else
+        buf_addf(out, "%.*s:%u", STR_ARG(l->address), l->port);
+}
 
 /* Words that begin a statement and are no settings. */
 static const char *const statement_name[] = { "domain", "listen", "include" };

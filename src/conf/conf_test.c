@@ -170,6 +170,56 @@ static void test_listeners(void **state)
     assert_int_equal(l[3].restrictions[CONF_RELAY].n, 0);
 }
 
+static void test_lmtp_listeners(void **state)
+{
+    (void)state;
+    _cleanup_arena_ struct arena a = ARENA(CONF_MEMORY_MAX);
+    const struct conf *c = parse(&a,
+        "listen lmtp 127.0.0.1:24\n"
+        "listen lmtp unix:data/lmtp\n"
+        "listen lmtp [::1]:24 { smtpd_helo_restrictions reject }\n"
+        "smtpd_relay_restrictions permit_mynetworks, reject\n"
+        "lmtp_networks 192.0.2.0/24\n", no_files);
+    const struct conf_listener *l = c->listeners;
+    _cleanup_buf_ struct buf text = BUF(1000);
+    str path;
+    assert_int_equal(c->n_listeners, 3);
+    for (size_t i = 0; i < 3; i++) {
+        assert_int_equal(l[i].service, CONF_LMTP);
+        assert_list(&l[i].restrictions[CONF_RELAY], false, "reject_unauth_destination");
+        assert_list(&l[i].restrictions[CONF_RECIPIENT], false, "reject_unlisted_recipient");
+        conf_listener_print(&text, &l[i]);
+        buf_addc(&text, ' ');
+    }
+    assert_str(buf_str(&text), "127.0.0.1:24 unix:data/lmtp [::1]:24 ");
+    assert_false(conf_listener_path(&l[0], &path));
+    assert_true(conf_listener_path(&l[1], &path));
+    assert_str(path, "data/lmtp");
+    assert_int_equal(l[1].port, 0);
+    assert_list(&l[2].restrictions[CONF_HELO], true, "reject");
+    assert_str(c->lmtp_socket_mode, "0660");
+    assert_list(&c->lmtp_networks, true, "192.0.2.0/24");
+    assert_list(&c->smtpd_authorized_xclient_hosts, false, "");
+    assert_list(&c->smtpd_upstream_proxy_hosts, false, "");
+}
+
+static void test_wrong_lmtp_listeners(void **state)
+{
+    (void)state;
+    refuse("listen lmtp *:25", "posthouse.conf:1: listen: \"*:25\": LMTP must not use port 25, which is SMTP's; expected "
+           "another port, like 24");
+    refuse("listen smtp unix:data/smtp", "posthouse.conf:1: listen: \"unix:data/smtp\": only lmtp listens on a Unix "
+           "socket; expected ADDRESS:PORT");
+    refuse("listen lmtp unix:", "posthouse.conf:1: listen: \"unix:\": expected the path of a Unix socket behind unix:, at "
+           "most 80 bytes");
+    refuse("listen lmtp unix:a\nlisten lmtp unix:a",
+           "posthouse.conf:2: listen: unix:a is already taken by the lmtp listener at posthouse.conf:1");
+    refuse("lmtp_socket_mode 660",
+           "posthouse.conf:1: lmtp_socket_mode: \"660\" cannot be; expected four octal digits, like 0660");
+    refuse("lmtp_socket_mode 0680",
+           "posthouse.conf:1: lmtp_socket_mode: \"0680\" cannot be; expected four octal digits, like 0660");
+}
+
 static void test_global_list_reaches_listener(void **state)
 {
     (void)state;
@@ -223,7 +273,8 @@ static void test_unknown_names(void **state)
            "posthouse.conf:1: unknown listener setting \"smtpd_relay_restriction\"; did you mean "
            "smtpd_relay_restrictions?");
     refuse("listen imap *:143",
-           "posthouse.conf:1: listen: unknown service \"imap\"; expected smtp, submission, submissions, pop3 or pop3s");
+           "posthouse.conf:1: listen: unknown service \"imap\"; expected smtp, submission, submissions, lmtp, pop3 or "
+           "pop3s");
 }
 
 static void test_wrong_values(void **state)
@@ -372,6 +423,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults), cmocka_unit_test(test_values), cmocka_unit_test(test_setting_value),
+        cmocka_unit_test(test_lmtp_listeners), cmocka_unit_test(test_wrong_lmtp_listeners),
         cmocka_unit_test(test_listeners), cmocka_unit_test(test_global_list_reaches_listener),
         cmocka_unit_test(test_domains), cmocka_unit_test(test_include), cmocka_unit_test(test_unknown_names),
         cmocka_unit_test(test_wrong_values),

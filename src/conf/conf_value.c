@@ -105,8 +105,20 @@ bool conf_network_valid(str text, const char **out_want)
     return true;
 }
 
+static const char *socket_path(struct arena *a, str text, str *out_address, uint16_t *out_port)
+{
+    str path = str_from(text, 5);
+    if (path.n == 0 || path.n > CONF_SOCKET_PATH_MAX || str_ends(path, S("/")) || str_chr(path, '\0') >= 0)
+        return "expected the path of a Unix socket behind unix:, at most 80 bytes";
+    *out_address = arena_dup(a, text);
+    *out_port = 0;
+    return NULL;
+}
+
 const char *conf_endpoint_parse(struct arena *a, str text, str *out_address, uint16_t *out_port)
 {
+    if (str_starts(text, S("unix:")))
+        return socket_path(a, text, out_address, out_port);
     ptrdiff_t colon = str_rchr(text, ':');
     if (colon <= 0)
         return "expected ADDRESS:PORT like 127.0.0.1:25, [::1]:25 or *:25";

@@ -10,6 +10,14 @@
 
 enum { READ_CHUNK = 16384, TLS_WRITE_CHUNK = 16384 };
 
+static void set_v6(struct conn *c, const struct in6_addr *a)
+{
+    if (IN6_IS_ADDR_V4MAPPED(a))
+        inet_ntop(AF_INET, a->s6_addr + 12, c->address, sizeof(c->address));
+    else
+        inet_ntop(AF_INET6, a, c->address, sizeof(c->address));
+}
+
 static void address_text(struct conn *c, const struct sockaddr *peer)
 {
     if (peer && peer->sa_family == AF_INET) {
@@ -18,12 +26,30 @@ static void address_text(struct conn *c, const struct sockaddr *peer)
         c->port = ntohs(in->sin_port);
     } else if (peer && peer->sa_family == AF_INET6) {
         const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)peer;
-        if (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr))
-            inet_ntop(AF_INET, in6->sin6_addr.s6_addr + 12, c->address, sizeof(c->address));
-        else
-            inet_ntop(AF_INET6, &in6->sin6_addr, c->address, sizeof(c->address));
+        set_v6(c, &in6->sin6_addr);
         c->port = ntohs(in6->sin6_port);
+    } else if (peer && peer->sa_family == AF_UNIX) {
+        c->local = true;
+        memcpy(c->address, "local", sizeof("local"));
     }
+}
+
+int conn_set_client(struct conn *c, str address, uint16_t port)
+{
+    struct in_addr v4;
+    struct in6_addr v6;
+    char z[INET6_ADDRSTRLEN] = { 0 };
+    if (address.n == 0 || address.n >= sizeof(z) || str_chr(address, '\0') >= 0)
+        return -EINVAL;
+    memcpy(z, address.p, address.n);
+    if (inet_pton(AF_INET, z, &v4) == 1)
+        inet_ntop(AF_INET, &v4, c->address, sizeof(c->address));
+    else if (inet_pton(AF_INET6, z, &v6) == 1)
+        set_v6(c, &v6);
+    else
+        return -EINVAL;
+    c->port = port;
+    return 0;
 }
 
 static void watch(struct conn *c)
@@ -58,8 +84,30 @@ static ssize_t read_some(struct conn *c, char *p, size_t n)
     return -1;
 }
 
+/* Looks without taking, then takes what belongs to the header: a TLS handshake behind it stays in the socket. */
+static void read_header(struct conn *c)
+{
+    if (c->in.n >= CONN_HEADER_MAX || buf_reserve(&c->in, CONN_HEADER_MAX) < 0) {
+        c->failed = true;
+        return;
+    }
+    char *at = c->in.p + c->in.n;
+    ssize_t seen = recv(c->io.fd, at, CONN_HEADER_MAX - c->in.n, MSG_PEEK);
+    size_t take = seen > 0 ? c->header(str_of(c->in.p, c->in.n + (size_t)seen)) - c->in.n : 0;
+    if (take > 0)
+        seen = recv(c->io.fd, at, MIN(take, (size_t)seen), 0);
+    if (seen > 0)
+        c->in.n += (size_t)seen;
+    c->eof = seen == 0;
+    c->failed = seen < 0 && errno != EAGAIN && errno != EINTR;
+}
+
 static void read_input(struct conn *c)
 {
+    if (c->header) {
+        read_header(c);
+        return;
+    }
     while (!c->paused && !c->eof && !c->failed && c->in.n < CONN_INPUT_MAX) {
         if (buf_reserve(&c->in, READ_CHUNK) < 0) {
             c->failed = true;

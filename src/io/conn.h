@@ -6,6 +6,7 @@
 #include "io/tls.h"
 
 #define CONN_INPUT_MAX 131072 /* unread input is never held beyond this: reading pauses */
+#define CONN_HEADER_MAX 1024  /* of a header before the protocol */
 
 enum conn_state { CONN_OPEN, CONN_HANDSHAKE, CONN_CLOSED };
 
@@ -21,8 +22,14 @@ struct conn { /* embedded; zeroed is closed */
     bool paused;            /* not reading */
     str tls_scope;          /* static; a ticket is good only where the scope is the same (set before conn_start_tls) */
     uint64_t last_read;     /* loop_now() of the last byte received or sent */
-    char address[64];       /* text of the client's address, IPv4-mapped shown as IPv4 */
+    char address[64];       /* text of the client's address, IPv4-mapped shown as IPv4; "local": a Unix socket. Who the
+                               client is said to be, once conn_set_client() was called: the one place that counts */
     uint16_t port;
+    bool local;             /* it came through a Unix socket */
+    /* Set: nothing is read but what this says belongs to a header before the protocol. It sees what has arrived (at
+     * most CONN_HEADER_MAX bytes) and returns how much of that may be taken, which is more than it saw before; the rest
+     * stays in the socket. */
+    size_t (*header)(str seen);
     void (*on)(struct conn *c);          /* input, end, error, or writable again */
     void (*on_handshake)(struct conn *c, bool ok);
 };
@@ -30,6 +37,8 @@ struct conn { /* embedded; zeroed is closed */
 /* Takes fd over. */
 int conn_open(struct conn *c, struct loop *l, int fd, const struct sockaddr *peer);
 void conn_close(struct conn *c);
+/* The client is another than the socket says (PROXY, XCLIENT): numeric IPv4 or IPv6. 0 or -EINVAL, nothing changed. */
+int conn_set_client(struct conn *c, str address, uint16_t port);
 /* Server side handshake; unused input is dropped first (RFC 3207 4.2). on_handshake() tells how it ended. */
 int conn_start_tls(struct conn *c, SSL_CTX *ctx);
 /* Sends from the front of `from` and drops what went. 0 all sent, 1 blocked (on() follows), negative: failed. */

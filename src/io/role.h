@@ -28,7 +28,7 @@ void role_config_unref(struct role_config *c);
 struct role_listener {
     struct loop_io io;
     struct role *role;
-    enum conf_service service; char address[64]; uint16_t port;
+    enum conf_service service; char address[CONF_ENDPOINT_MAX]; uint16_t port;
     uint32_t index;          /* of conf->listeners in the current generation */
     const struct conf_listener *conf; /* NULL: no longer in the configuration, connections are refused */
 };

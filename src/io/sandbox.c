@@ -9,6 +9,7 @@
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include "base/cleanup.h"
@@ -22,32 +23,34 @@
 #endif
 
 /* Newer than the headers of Debian 12 (linux/landlock.h of 6.7, 6.10, 6.12). */
-struct ruleset { uint64_t files, net, scopes; };
-#define TRUNCATE          (1ull << 14)
-#define IOCTL_DEV         (1ull << 15)
-#define NET_BIND_TCP      (1ull << 0)
-#define NET_CONNECT_TCP   (1ull << 1)
-#define SCOPE_ABSTRACT    (1ull << 0)
-#define SCOPE_SIGNAL      (1ull << 1)
+struct ruleset {
+    uint64_t files, net, scopes;
+};
+#define TRUNCATE (1ull << 14)
+#define IOCTL_DEV (1ull << 15)
+#define NET_BIND_TCP (1ull << 0)
+#define NET_CONNECT_TCP (1ull << 1)
+#define SCOPE_ABSTRACT (1ull << 0)
+#define SCOPE_SIGNAL (1ull << 1)
 enum { ABI_REFER = 2, ABI_TRUNCATE = 3, ABI_NET = 4, ABI_IOCTL = 5, ABI_SCOPES = 6 };
-#define ALL_FILE_RIGHTS   ((1ull << 13) - 1)
+#define ALL_FILE_RIGHTS ((1ull << 13) - 1)
 
-#define LIST   LANDLOCK_ACCESS_FS_READ_DIR
-#define READ   (LANDLOCK_ACCESS_FS_READ_DIR | LANDLOCK_ACCESS_FS_READ_FILE)
-#define WRITE  (LANDLOCK_ACCESS_FS_WRITE_FILE | TRUNCATE)
+#define LIST LANDLOCK_ACCESS_FS_READ_DIR
+#define READ (LANDLOCK_ACCESS_FS_READ_DIR | LANDLOCK_ACCESS_FS_READ_FILE)
+#define WRITE (LANDLOCK_ACCESS_FS_WRITE_FILE | TRUNCATE)
 #define CREATE LANDLOCK_ACCESS_FS_MAKE_REG
 #define REMOVE LANDLOCK_ACCESS_FS_REMOVE_FILE
 
 #define SMTP_IN (1u << ROLE_SMTP_IN)
-#define STORE   (1u << ROLE_STORE)
-#define ACCESS  (1u << ROLE_ACCESS)
-#define AUTH    (1u << ROLE_AUTH)
-#define NET     (SMTP_IN | ACCESS)
-#define LOG     (SMTP_IN | STORE)
+#define STORE (1u << ROLE_STORE)
+#define ACCESS (1u << ROLE_ACCESS)
+#define AUTH (1u << ROLE_AUTH)
+#define NET (SMTP_IN | ACCESS)
+#define LOG (SMTP_IN | STORE)
 #define THREADS (LOG | AUTH)
-#define ALL     (~0u)
+#define ALL (~0u)
 
-#define NAMESPACES                                                                                                    \
+#define NAMESPACES \
     (CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET)
 
 static void free_filter(scmp_filter_ctx *f)
@@ -58,7 +61,10 @@ static void free_filter(scmp_filter_ctx *f)
 
 static int add_unconditional(scmp_filter_ctx f, uint32_t role)
 {
-    static const struct { int call; uint32_t roles; } allowed[] = {
+    static const struct {
+        int call;
+        uint32_t roles;
+    } allowed[] = {
 #define CALL(name, roles, why) { SCMP_SYS(name), roles },
 #include "io/sandbox_rules.def"
     };
@@ -77,7 +83,12 @@ static int add_unconditional(scmp_filter_ctx f, uint32_t role)
 
 static int add_conditional(scmp_filter_ctx f, uint32_t role)
 {
-    const struct { int call; uint32_t roles; unsigned arg; uint64_t mask, value; } allowed[] = {
+    const struct {
+        int call;
+        uint32_t roles;
+        unsigned arg;
+        uint64_t mask, value;
+    } allowed[] = {
 #define CALL_IF(name, roles, arg, mask, value, why) { SCMP_SYS(name), roles, arg, mask, value },
 #include "io/sandbox_rules.def"
     };
@@ -97,7 +108,6 @@ static int close_seccomp(uint32_t role)
     _cleanup_(free_filter) scmp_filter_ctx f = seccomp_init(SCMP_ACT_ERRNO(ENOSYS));
     if (!f)
         return -ENOMEM;
-    seccomp_attr_set(f, SCMP_FLTATR_CTL_LOG, 1); /* a kernel without it only logs less */
     int e = seccomp_attr_set(f, SCMP_FLTATR_ACT_BADARCH, SCMP_ACT_KILL_PROCESS);
     if (e == 0)
         e = seccomp_attr_set(f, SCMP_FLTATR_CTL_TSYNC, 1);
@@ -122,7 +132,11 @@ static int add_folder(int ruleset, int dir, uint64_t rights)
 static int add_folders(int ruleset, const struct sandbox_want *want, uint64_t known)
 {
     enum { data, trace };
-    static const struct { enum role_id role; int folder; uint64_t rights; } rules[] = {
+    static const struct {
+        enum role_id role;
+        int folder;
+        uint64_t rights;
+    } rules[] = {
 #define FOLDER(role, folder, rights, why) { ROLE_##role, folder, rights },
 #include "io/sandbox_rules.def"
     };

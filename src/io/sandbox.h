@@ -1,11 +1,11 @@
 /* The sandbox of a role (DESIGN 1.6, 8.8): from here on the process can do what the rows of sandbox_rules.def allow its
  * role, and nothing else, whatever bytes it reads.
  *
- *  - seccomp: a list of system calls per role. A call that is not listed fails with ENOSYS, as on a kernel without it: a
- *    library that only tries a new call falls back, so an update of the C library does not stop the mail. A call of the
+ *  - seccomp: a list of system calls per role. A call that is not listed fails with ENOSYS, as on a kernel without it:
+ * a library that only tries a new call falls back, so an update of the C library does not stop the mail. A call of the
  *    second list (execve, socket, ptrace, mount…) ends the process: no honest path leads there, the master sees
- *    SIGSYS in its log and starts the role anew. Calls of a foreign architecture end it too. Refusals go to the
- *    kernel's audit log.
+ *    SIGSYS (31) and starts the role anew, and the kernel's log has the call. Calls of a foreign architecture end it
+ *    too.
  *  - Landlock: files only below the role's folders and only with the rights it needs; no TCP connect or bind (from
  *    ABI 4 on); no abstract sockets and no signals to processes outside (from ABI 6 on). What the kernel does not know
  *    is left out: ABI 2 of Debian 12's kernel has the files.
@@ -23,8 +23,8 @@ struct sandbox_want {
 
 struct sandbox {
     bool closed, seccomp;
-    int landlock;            /* ABI that is in force, 0 none */
-    const char *why;         /* what failed, or what is missing in spite of 0; NULL nothing */
+    int landlock;    /* ABI that is in force, 0 none */
+    const char *why; /* what failed, or what is missing in spite of 0; NULL nothing */
 };
 
 /* Closes the sandbox around the whole process. 0, or a negative errno with out->why: then the process must end, as part

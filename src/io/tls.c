@@ -100,6 +100,39 @@ void tls_accept_alpn(SSL_CTX *ctx, const char *name)
     SSL_CTX_set_alpn_select_cb(ctx, choose_alpn, (void *)name);
 }
 
+/* In TLS 1.2 without the extended master secret somebody in the middle can have the same keys on both of his sides
+ * (RFC 9266 4.2). The context is there and empty, which in 1.2 is another thing than none (RFC 5705 4). */
+static size_t export(SSL *ssl, uint8_t out[TLS_EXPORTER_LEN])
+{
+    static const char label[] = "EXPORTER-Channel-Binding";
+    static const uint8_t nothing[1];
+    if (SSL_version(ssl) < TLS1_3_VERSION && SSL_get_extms_support(ssl) != 1)
+        return 0;
+    int r = SSL_export_keying_material(ssl, out, TLS_EXPORTER_LEN, label, sizeof(label) - 1, nothing, 0, 1);
+    return r == 1 ? TLS_EXPORTER_LEN : 0;
+}
+
+/* By the hash of the certificate's signature, SHA-256 in the place of MD5 and SHA-1; undefined where the signature has
+ * none of its own (Ed25519). */
+static size_t hash_certificate(X509 *x, uint8_t out[EVP_MAX_MD_SIZE])
+{
+    int hash = NID_undef;
+    unsigned n = 0;
+    if (!x || X509_get_signature_info(x, &hash, NULL, NULL, NULL) != 1 || hash == NID_undef)
+        return 0;
+    if (hash == NID_md5 || hash == NID_sha1)
+        hash = NID_sha256;
+    const EVP_MD *md = EVP_get_digestbynid(hash);
+    return md && X509_digest(x, md, out, &n) == 1 ? n : 0;
+}
+
+void tls_bindings(SSL *ssl, struct tls_bindings *out)
+{
+    out->exporter_n = export(ssl, out->exporter);
+    out->end_point_n = hash_certificate(SSL_get_certificate(ssl), out->end_point);
+    ERR_clear_error();
+}
+
 void tls_describe(const SSL *ssl, struct buf *out)
 {
     str version = str_z(SSL_get_version(ssl));

@@ -4,6 +4,8 @@
 #include <openssl/ssl.h>
 #include "base/buf.h"
 
+/* Loads what OpenSSL reads at its first use (its configuration, algorithms, random numbers): nothing is opened after it. */
+void tls_prepare(void);
 /* Makes a server context. 0, or -EBADMSG with *out_why (static
  * text). The caller frees it with SSL_CTX_free. */
 int tls_server_context(str cert_pem, str key_pem, const char **out_why, SSL_CTX **out);
@@ -12,5 +14,15 @@ int tls_server_context(str cert_pem, str key_pem, const char **out_why, SSL_CTX 
 void tls_accept_alpn(SSL_CTX *ctx, const char *name);
 /* "TLS1.3 TLS_AES_256_GCM_SHA384" into out. */
 void tls_describe(const SSL *ssl, struct buf *out);
+/* What only the two ends of this connection know of it (RFC 5056), each of length 0 if it is undefined. */
+#define TLS_EXPORTER_LEN 32
+struct tls_bindings {
+    uint8_t exporter[TLS_EXPORTER_LEN]; /* tls-exporter, RFC 9266: TLS 1.3, or 1.2 with the extended master secret */
+    size_t exporter_n;
+    uint8_t end_point[EVP_MAX_MD_SIZE]; /* tls-server-end-point, RFC 5929 4.1: the hash of the server's certificate */
+    size_t end_point_n;
+};
+/* ssl: server side, the handshake is over. */
+void tls_bindings(SSL *ssl, struct tls_bindings *out);
 /* The first queued OpenSSL error as text; clears the queue. */
 const char *tls_error_text(void);

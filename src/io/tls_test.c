@@ -7,7 +7,10 @@
 #include <errno.h>
 #include <openssl/err.h>
 #include <pthread.h>
+#include <pty.h>
+#include <signal.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include "io/tls.h"
 #include "io/tls_play.h"
 
@@ -54,6 +57,32 @@ static void test_bad_pairs(void **state)
     refuse(buf_str(&cert), buf_str(&other_key), "tls_key does not belong to tls_certificate");
     for (size_t n = 0; n < key.n - 30; n += 17)
         refuse(buf_str(&cert), str_first(buf_str(&key), n), no_key);
+}
+
+/* On a terminal of its own: OpenSSL's habit is to ask there, and a role would wait for ever. */
+static void test_a_key_with_a_passphrase_asks_nobody(void **state)
+{
+    (void)state;
+    _cleanup_buf_ struct buf c = { 0 }, k = { 0 };
+    int terminal, status;
+    tls_play_pair("mx.example.org", "secret", &c, &k);
+    pid_t pid = forkpty(&terminal, NULL, NULL, NULL);
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        const char *why;
+        SSL_CTX *ctx;
+        _exit(tls_server_context(buf_str(&c), buf_str(&k), &why, &ctx) == -EBADMSG ? 0 : 1);
+    }
+    pid_t ended = 0;
+    for (int i = 0; i < 300 && (ended = waitpid(pid, &status, WNOHANG)) == 0; i++)
+        usleep(10000);
+    if (ended == 0) {
+        kill(pid, SIGKILL);
+        waitpid(pid, &status, 0);
+    }
+    close(terminal);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
 }
 
 static void *client(void *arg)
@@ -133,6 +162,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bad_pairs),
+        cmocka_unit_test(test_a_key_with_a_passphrase_asks_nobody),
         cmocka_unit_test(test_versions),
         cmocka_unit_test(test_error_text_clears_the_queue),
         cmocka_unit_test(test_chain),

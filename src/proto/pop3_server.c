@@ -35,6 +35,7 @@ struct content {
 
 struct pop3_server {
     const struct pop3_server_config *config;
+    str mechanisms; /* of AUTH */
     struct buf out;
     enum state state;
     enum wait wait;
@@ -212,8 +213,8 @@ static void cmd_capa(struct pop3_server *s, const struct args *a, struct pop3_ev
     buf_add(&s->out, S("+OK Capability list follows\r\nTOP\r\nUIDL\r\nRESP-CODES\r\nAUTH-RESP-CODE\r\nPIPELINING\r\n"));
     if (may_log_in(s))
         buf_add(&s->out, S("USER\r\n"));
-    if (may_log_in(s) && s->config->auth_mechanisms.n)
-        buf_addf(&s->out, "SASL %.*s\r\n", STR_ARG(s->config->auth_mechanisms));
+    if (may_log_in(s) && s->mechanisms.n)
+        buf_addf(&s->out, "SASL %.*s\r\n", STR_ARG(s->mechanisms));
     if (s->config->stls && !s->tls && s->state == IN_AUTHORIZATION)
         buf_add(&s->out, S("STLS\r\n"));
     if (s->config->utf8)
@@ -283,7 +284,7 @@ static bool decode_secret(struct pop3_server *s, str text)
 /* AUTH alone lists the mechanisms, as clients from before CAPA ask for them. */
 static void list_mechanisms(struct pop3_server *s)
 {
-    str rest = s->config->auth_mechanisms, word;
+    str rest = s->mechanisms, word;
     buf_add(&s->out, S("+OK Mechanisms follow\r\n"));
     while ((word = str_word(&rest)).n)
         buf_addf(&s->out, "%.*s\r\n", STR_ARG(word));
@@ -296,7 +297,7 @@ static void cmd_auth(struct pop3_server *s, const struct args *a, struct pop3_ev
         return refuse_login(s);
     if (a->n == 0)
         return list_mechanisms(s);
-    str rest = s->config->auth_mechanisms, mechanism;
+    str rest = s->mechanisms, mechanism;
     while ((mechanism = str_word(&rest)).n && !str_ieq(mechanism, a->at[0]))
         ;
     if (mechanism.n == 0)
@@ -590,6 +591,11 @@ void pop3_server_tls_started(struct pop3_server *s)
     buf_clear(&s->user);
 }
 
+void pop3_server_set_mechanisms(struct pop3_server *s, str mechanisms)
+{
+    s->mechanisms = mechanisms;
+}
+
 /* Ends the wait for an answer to an (auth) event; false when none waits. */
 static bool answer_auth(struct pop3_server *s)
 {
@@ -740,6 +746,7 @@ struct pop3_server *pop3_server_new(const struct pop3_server_config *config)
     if (!s)
         return NULL;
     s->config = config;
+    s->mechanisms = config->auth_mechanisms;
     s->state = IN_AUTHORIZATION;
     s->out = BUF(POP3_OUTPUT_MAX);
     s->user = s->secret = BUF(SASL_LINE_MAX);

@@ -71,6 +71,8 @@ struct buf *pop3_server_output(struct pop3_server *s);
 void pop3_server_greet(struct pop3_server *s);
 /* All state is as after the greeting (RFC 2595 4). Also for implicit TLS, before the first next(). */
 void pop3_server_tls_started(struct pop3_server *s);
+/* Offers these instead of those of the config: they may depend on the client's TLS. Live as long as the engine. */
+void pop3_server_set_mechanisms(struct pop3_server *s, str mechanisms);
 void pop3_server_auth_challenge(struct pop3_server *s, str challenge); /* "+ base64"; not for POP3_PASSWORD */
 /* Wrong credentials or trouble: code is "AUTH", "SYS/TEMP", "SYS/PERM", "IN-USE", "LOGIN-DELAY" or "" (RFC 2449 8,
  * 3206). Control characters in text are replaced by '?', and it is cut so that the line has 512 octets at most. */

@@ -2,12 +2,14 @@
  * client in the state it is in. No cryptography here: whoever holds the keys is asked.
  *
  * Invariants
- * 1. `secret` holds a password or a proof only between the question and its verdict.
+ * 1. `secret` holds a password or a proof only between the question and its verdict. A channel binding passes through
+ *    it and is wiped at once.
  * 2. `auth` is the AuthMessage of RFC 5802 3 as far as it is known; the nonce is a part of it.
  * 3. In ENDED nothing but sasl_server_free() has an effect. */
 #include "proto/sasl.h"
 #include "base/codec.h"
 #include "base/event.h"
+#include "base/hash.h"
 #include <stdlib.h>
 
 enum state {
@@ -21,12 +23,19 @@ enum state {
     ENDED,
 };
 
+enum { CHANNEL_EXPORTER, CHANNEL_END_POINT, CHANNEL_BINDINGS };
+
+static const str channel_name[CHANNEL_BINDINGS] = {
+    [CHANNEL_EXPORTER] = { "tls-exporter", 12 },          /* RFC 9266 3 */
+    [CHANNEL_END_POINT] = { "tls-server-end-point", 20 }, /* RFC 5929 4 */
+};
+
 typedef enum sasl_step (*take_fn)(struct sasl_server *s, str message, struct sasl_out *out);
 
 struct mechanism {
     str name;
     bool client_first; /* an absent initial response is asked for with an empty challenge */
-    bool scram;
+    bool scram, plus;
     take_fn first, next;
 };
 
@@ -34,7 +43,9 @@ struct sasl_server {
     const struct mechanism *mech;
     enum state state;
     struct buf user, authzid, secret;
-    struct buf binding;         /* SCRAM: what "c=" must be: base64 of the GS2 header */
+    bool plus_offered;
+    struct buf channel[CHANNEL_BINDINGS];
+    struct buf binding;         /* SCRAM: what "c=" must be: base64 of the GS2 header and the channel binding */
     struct buf server_nonce, auth;
     size_t nonce_at, nonce_n;   /* in auth: client's and server's part */
     struct buf text;            /* the challenge */
@@ -187,13 +198,51 @@ static bool extensions_ok(str rest, bool there)
     return true;
 }
 
-/* SCRAM client-first-message (RFC 5802 7). "p=" asks for a channel binding that only the -PLUS mechanisms have; "y" is
- * a client that could, but saw rightly that the server does not offer it. */
+static enum sasl_step unbound(struct sasl_server *s, str text, struct sasl_out *out)
+{
+    out->text = text;
+    out->user = buf_str(&s->user);
+    return end(s, SASL_BINDING);
+}
+
+/* gs2-cbind-flag (RFC 5802 7): SASL_OK when the exchange may go on, then *out_bytes is what both sides must know.
+ * "p=" belongs to -PLUS alone; "y" is a client that could, but saw no -PLUS in the list. If it stood there, somebody
+ * took it out (5802 6). */
+static enum sasl_step channel_flag(const struct sasl_server *s, str flag, str *out_bytes, str *out_why)
+{
+    *out_bytes = STR_NONE;
+    if (!s->mech->plus) {
+        *out_why = S("Channel binding failed: server-does-support-channel-binding");
+        bool could = str_eq(flag, S("y"));
+        return could && s->plus_offered ? SASL_BINDING : could || str_eq(flag, S("n")) ? SASL_OK : SASL_MALFORMED;
+    }
+    str name = str_from(flag, 2);
+    if (!str_starts(flag, S("p=")) || name.n == 0)
+        return SASL_MALFORMED;
+    for (size_t i = 0; i < name.n; i++)
+        if (!ascii_alnum(name.p[i]) && name.p[i] != '.' && name.p[i] != '-')
+            return SASL_MALFORMED;
+    for (size_t i = 0; i < CHANNEL_BINDINGS; i++)
+        if (str_eq(name, channel_name[i]))
+            *out_bytes = buf_str(&s->channel[i]);
+    *out_why = S("Channel binding failed: unsupported-channel-binding-type");
+    return out_bytes->n ? SASL_OK : SASL_BINDING;
+}
+
+/* cbind-input of RFC 5802 7: the GS2 header, then the bytes of the channel. */
+static void expect_binding(struct sasl_server *s, str header, str bytes)
+{
+    if (keep(&s->secret, header) && buf_add(&s->secret, bytes) == 0)
+        base64_encode(&s->binding, buf_str(&s->secret));
+    wipe(&s->secret);
+}
+
+/* SCRAM client-first-message (RFC 5802 7). */
 static enum sasl_step scram_first(struct sasl_server *s, str message, struct sasl_out *out)
 {
-    str rest = message, authzid = STR_NONE, user, nonce;
-    str flag = str_cut(&rest, ',');
-    if (!str_eq(flag, S("n")) && !str_eq(flag, S("y")))
+    str rest = message, authzid = STR_NONE, user, nonce, channel, why;
+    enum sasl_step flag = channel_flag(s, str_cut(&rest, ','), &channel, &why);
+    if (flag == SASL_MALFORMED)
         return end(s, SASL_MALFORMED);
     str identity = str_cut(&rest, ',');
     bool has_authzid = identity.n > 0, more;
@@ -207,16 +256,18 @@ static enum sasl_step scram_first(struct sasl_server *s, str message, struct sas
         return end(s, SASL_MALFORMED);
     if (!decode_saslname(&s->user, user) || (has_authzid && !decode_saslname(&s->authzid, authzid)))
         return end(s, SASL_MALFORMED);
+    if (flag == SASL_BINDING)
+        return unbound(s, why, out);
     if (!may_act_as(buf_str(&s->user), buf_str(&s->authzid)))
         return end(s, SASL_FAIL);
-    base64_encode(&s->binding, header);
+    expect_binding(s, header, channel);
     buf_add(&s->auth, bare);
     buf_add(&s->auth, S(",r="));
     s->nonce_at = s->auth.n;
     s->nonce_n = nonce.n + s->server_nonce.n;
     buf_add(&s->auth, nonce);
     buf_add(&s->auth, buf_str(&s->server_nonce));
-    if (s->binding.failed || s->auth.failed)
+    if (!s->binding.n || s->binding.failed || s->auth.failed)
         return end(s, SASL_FAIL);
     s->state = WANT_SALT;
     out->user = buf_str(&s->user);
@@ -239,7 +290,9 @@ static enum sasl_step scram_final(struct sasl_server *s, str message, struct sas
         return end(s, SASL_MALFORMED);
     if (base64_decode(&s->secret, proof) < 0 || s->secret.n != SASL_PROOF_LEN)
         return end(s, SASL_MALFORMED);
-    if (!str_eq(binding, buf_str(&s->binding)) || !str_eq(nonce, str_of(s->auth.p + s->nonce_at, s->nonce_n)))
+    if (!const_time_eq(binding, buf_str(&s->binding)))
+        return unbound(s, S("Channel binding failed: channel-bindings-dont-match"), out);
+    if (!str_eq(nonce, str_of(s->auth.p + s->nonce_at, s->nonce_n)))
         return end(s, SASL_FAIL);
     buf_addc(&s->auth, ',');
     buf_add(&s->auth, without_proof);
@@ -272,9 +325,10 @@ static enum sasl_step no_next(struct sasl_server *s, str message, struct sasl_ou
 }
 
 static const struct mechanism mechanisms[] = {
-    { { "PLAIN", 5 }, true, false, plain_first, no_next },
-    { { "LOGIN", 5 }, false, false, login_first, login_next },
-    { { "SCRAM-SHA-256", 13 }, true, true, scram_first, scram_next },
+    { { "PLAIN", 5 }, true, false, false, plain_first, no_next },
+    { { "LOGIN", 5 }, false, false, false, login_first, login_next },
+    { { "SCRAM-SHA-256", 13 }, true, true, false, scram_first, scram_next },
+    { { "SCRAM-SHA-256-PLUS", 18 }, true, true, true, scram_first, scram_next },
 };
 
 static const struct mechanism *find_mechanism(str name)
@@ -295,6 +349,7 @@ struct sasl_server *sasl_server_new(str mech, str nonce)
         return NULL;
     s->mech = m;
     s->user = s->authzid = s->secret = BUF(SASL_MESSAGE_MAX);
+    s->channel[CHANNEL_EXPORTER] = s->channel[CHANNEL_END_POINT] = BUF(SASL_BINDING_MAX);
     s->binding = BUF(2 * SASL_MESSAGE_MAX);
     s->server_nonce = BUF(128);
     s->auth = s->text = BUF(4 * SASL_MESSAGE_MAX);
@@ -313,12 +368,20 @@ void sasl_server_free(struct sasl_server *s)
 {
     if (!s)
         return;
-    struct buf *all[] = { &s->user, &s->authzid, &s->secret, &s->binding, &s->server_nonce, &s->auth, &s->text };
+    struct buf *all[] = { &s->user, &s->authzid, &s->secret, &s->binding, &s->server_nonce, &s->auth, &s->text,
+                          &s->channel[CHANNEL_EXPORTER], &s->channel[CHANNEL_END_POINT] };
     for (size_t i = 0; i < ARRAY_LEN(all); i++) {
         wipe(all[i]);
         buf_done(all[i]);
     }
     free(s);
+}
+
+void sasl_server_bind(struct sasl_server *s, const struct sasl_bindings *b)
+{
+    keep(&s->channel[CHANNEL_EXPORTER], b->exporter); /* one that cannot be kept is not supported */
+    keep(&s->channel[CHANNEL_END_POINT], b->end_point);
+    s->plus_offered = b->plus_offered;
 }
 
 enum sasl_step sasl_server_start(struct sasl_server *s, bool has_initial, str initial, struct sasl_out *out)

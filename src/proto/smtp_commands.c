@@ -5,7 +5,7 @@
 
 static bool mechanism_offered(const struct smtp_server *s, str name, str *out)
 {
-    str rest = s->config->auth_mechanisms;
+    str rest = s->mechanisms;
     for (str word = str_word(&rest); word.n > 0; word = str_word(&rest)) {
         if (str_ieq(word, name)) {
             *out = word;
@@ -163,7 +163,7 @@ static bool on_bdat(struct smtp_server *s, str args, struct smtp_event *ev)
         ev->bdat = true;
         return smtp_ask(s, WAIT_BDAT, SMTP_DATA, ev);
     }
-    if (s->tx.bdat || bad == SMTP_REPLY_TOO_LARGE)
+    if (s->tx.bdat || bad == SMTP_REPLY_TOO_LARGE || (whole && s->chunk_last))
         smtp_transaction_end(s, true); /* RFC 3030 2: a message that lacks a chunk is no message */
     s->mode = BDAT_SKIP;
     s->skip_reply = bad;

@@ -46,6 +46,7 @@ struct smtp_transaction {
 
 struct smtp_server {
     const struct smtp_server_config *config;
+    str mechanisms;      /* of AUTH */
     struct buf out;
     struct buf scratch;  /* decoded values of the last event; wiped at the next call */
     struct buf farewell; /* a 421 that waits for the event it must not overtake */

@@ -15,6 +15,7 @@ struct smtp_server *smtp_server_new(const struct smtp_server_config *config)
     if (!s)
         return NULL;
     s->config = config;
+    s->mechanisms = config->auth_mechanisms;
     s->out = BUF(config->lmtp ? OUTPUT_LMTP_MAX : OUTPUT_MAX);
     s->scratch = BUF(AUTH_LINE_MAX);
     s->farewell = BUF(4096);
@@ -407,9 +408,9 @@ static void ehlo_list(const struct smtp_server *s, struct buf *text)
         buf_addf(text, "\nLIMITS RCPTMAX=%u", config->limits.recipients_max);
     if (config->starttls && !s->tls) /* RFC 3207 4.2: not again once it is on */
         buf_add(text, S("\nSTARTTLS"));
-    if (config->auth && s->tls && config->auth_mechanisms.n > 0) {
+    if (config->auth && s->tls && s->mechanisms.n > 0) {
         buf_add(text, S("\nAUTH "));
-        buf_add(text, config->auth_mechanisms);
+        buf_add(text, s->mechanisms);
     }
     if (s->xclient)
         buf_add(text, S("\nXCLIENT NAME ADDR PORT PROTO HELO DESTADDR DESTPORT"));
@@ -556,6 +557,11 @@ void smtp_server_tls_started(struct smtp_server *s)
     s->helo = s->esmtp = s->authenticated = s->early = false; /* RFC 3207 4.2 */
     if (s->wait == WAIT_TLS)
         s->wait = WAIT_NONE;
+}
+
+void smtp_server_set_mechanisms(struct smtp_server *s, str mechanisms)
+{
+    s->mechanisms = mechanisms;
 }
 
 void smtp_server_set_trusted(struct smtp_server *s, bool trusted)

@@ -137,6 +137,9 @@ void smtp_server_auth_done(struct smtp_server *s, bool ok, int code, str enhance
  * TLS, before the first next(). */
 void smtp_server_tls_started(struct smtp_server *s);
 
+/* Offers these instead of those of the config: they may depend on the client's TLS. Live as long as the engine. */
+void smtp_server_set_mechanisms(struct smtp_server *s, str mechanisms);
+
 /* For trusted clients: errors_max and commands_max do not count. May be called at any time. */
 void smtp_server_set_trusted(struct smtp_server *s, bool trusted);
 

@@ -88,10 +88,41 @@ static void take_step(struct auth_run *run, enum sasl_step step, const struct sa
     case SASL_FAIL:
         end(run, AUTH_WRONG, STR_NONE);
         return;
+    case SASL_BINDING:
+        remember_user(run, out->user);
+        run->why = out->text;
+        end(run, AUTH_BINDING, STR_NONE);
+        return;
     case SASL_MALFORMED:
         end(run, AUTH_MALFORMED, STR_NONE);
         return;
     }
+}
+
+str auth_run_bind(struct auth_run *run, SSL *ssl)
+{
+    tls_bindings(ssl, &run->bindings);
+    run->plus_offered = run->bindings.exporter_n || run->bindings.end_point_n;
+    return run->plus_offered ? S(SASL_MECHANISMS_BOUND) : S(SASL_MECHANISMS);
+}
+
+str auth_end_word(enum auth_end end)
+{
+    static const str words[] = { [AUTH_OK] = { "ok", 2 },
+                                 [AUTH_WRONG] = { "wrong", 5 },
+                                 [AUTH_MALFORMED] = { "malformed", 9 },
+                                 [AUTH_UNAVAILABLE] = { "unavailable", 11 },
+                                 [AUTH_BINDING] = { "binding", 7 } };
+    return words[end];
+}
+
+static void give_bindings(struct auth_run *run)
+{
+    const struct tls_bindings *b = &run->bindings;
+    struct sasl_bindings bindings = { .exporter = str_of(b->exporter, b->exporter_n),
+                                      .end_point = str_of(b->end_point, b->end_point_n),
+                                      .plus_offered = run->plus_offered };
+    sasl_server_bind(run->sasl, &bindings);
 }
 
 void auth_run_start(struct auth_run *run, str mechanism, bool has_initial, str initial)
@@ -106,6 +137,7 @@ void auth_run_start(struct auth_run *run, str mechanism, bool has_initial, str i
         end(run, AUTH_UNAVAILABLE, STR_NONE);
         return;
     }
+    give_bindings(run);
     take_step(run, sasl_server_start(run->sasl, has_initial, initial, &out), &out);
 }
 

@@ -2,9 +2,11 @@
  * role the typed questions (DESIGN 8.6). At most one log-in runs in a session at a time. */
 #pragma once
 #include "io/role.h"
+#include "io/tls.h"
 #include "proto/sasl.h"
 
-enum auth_end { AUTH_OK, AUTH_WRONG, AUTH_MALFORMED, AUTH_UNAVAILABLE };
+/* With AUTH_BINDING run->why says what is wrong with the channel binding. */
+enum auth_end { AUTH_OK, AUTH_WRONG, AUTH_MALFORMED, AUTH_UNAVAILABLE, AUTH_BINDING };
 
 struct auth_run;
 typedef void auth_challenge_fn(struct auth_run *run, str challenge);
@@ -17,6 +19,8 @@ struct auth_run { /* embedded in the session; zeroed is idle */
     str session_id;        /* text of S, lives as long as the session */
     const char *peer_addr;
     bool trusted;
+    struct tls_bindings bindings; bool plus_offered; /* of the connection: auth_run_bind() */
+    str why;               /* static */
     auth_challenge_fn *challenge;
     auth_done_fn *done;
     struct auth_run *prev, *next; /* runs with a question out */
@@ -25,6 +29,10 @@ struct auth_run { /* embedded in the session; zeroed is idle */
 
 struct auth_client { struct role *role; struct auth_run *waiting; uint64_t last_request; };
 
+/* After the handshake: log-ins may be bound to this connection. Returns the mechanisms to be offered (static). */
+str auth_run_bind(struct auth_run *run, SSL *ssl);
+/* "ok", "wrong", "malformed", "unavailable", "binding": how a log-in ended, for its event. */
+str auth_end_word(enum auth_end end);
 /* has_initial: the client sent an initial response. */
 void auth_run_start(struct auth_run *run, str mechanism, bool has_initial, str initial);
 void auth_run_respond(struct auth_run *run, str response);

@@ -87,12 +87,13 @@ bool smtp_envelope_judge(struct smtp_session *s, enum policy_stage at, const str
     return false;
 }
 
-/* A refusal that no rule of a list made: the same kind of event, so that trace and explain show it. */
-static void refuse(struct smtp_session *s, str recipient, const struct smtp_refusal *why, str change)
+void smtp_envelope_refuse(struct smtp_session *s, const char *event, str recipient, const struct smtp_refusal *why,
+                          str change)
 {
-    struct buf *e = smtp_session_event(s, EVENT_INFO, recipient.n ? "rcpt" : "mail");
+    struct buf *e = smtp_session_event(s, EVENT_INFO, event);
     event_str(e, "verdict", why->code >= 500 ? S("reject") : S("defer"));
-    event_str(e, "sender", s->tx.sender);
+    if (s->tx.open)
+        event_str(e, "sender", s->tx.sender);
     if (recipient.n)
         event_str(e, "recipient", recipient);
     event_u64(e, "code", (uint64_t)why->code);
@@ -122,7 +123,8 @@ static bool room(struct smtp_session *s, uint64_t size)
         why = S("Not enough disk space; try again later");
     if (!why.n)
         return true;
-    refuse(s, STR_NONE, &(struct smtp_refusal){ 452, S("4.3.1"), why }, S("free disk space, or lower `min_free`"));
+    smtp_envelope_refuse(s, "mail", STR_NONE, &(struct smtp_refusal){ 452, S("4.3.1"), why },
+                         S("free disk space, or lower `min_free`"));
     return false;
 }
 
@@ -176,9 +178,10 @@ static bool reachable(struct smtp_session *s, str recipient)
     struct directory_result r;
     struct smtp_refusal no = { 550, S("5.4.4"), STR_NONE };
     if (directory_resolve(&s->tx.policy->config->directory, &s->tx.arena, recipient, &r) < 0) {
-        refuse(s, recipient,
-               &(struct smtp_refusal){ 451, S("4.3.0"), S("Out of memory while resolving the recipient") },
-               S("try again"));
+        smtp_envelope_refuse(
+            s, "rcpt", recipient,
+            &(struct smtp_refusal){ 451, S("4.3.0"), S("Out of memory while resolving the recipient") },
+            S("try again"));
         return false;
     }
     if (r.class == DIRECTORY_LOCAL && !leads_away(&r))
@@ -186,12 +189,13 @@ static bool reachable(struct smtp_session *s, str recipient)
     if (r.class == DIRECTORY_UNKNOWN) {
         no.enhanced = S("5.1.1");
         no.text = arena_printf(&s->tx.arena, "<%.*s>: no such mailbox here", STR_ARG(recipient));
-        refuse(s, recipient, &no, S("make the account (posthouse account add), or an alias that leads to one"));
+        smtp_envelope_refuse(s, "rcpt", recipient, &no,
+                             S("make the account (posthouse account add), or an alias that leads to one"));
         return false;
     }
     no.text = arena_printf(&s->tx.arena, "<%.*s>: leads to another host, and this version cannot send there",
                            STR_ARG(recipient));
-    refuse(s, recipient, &no, S("send to an address of this host's domains"));
+    smtp_envelope_refuse(s, "rcpt", recipient, &no, S("send to an address of this host's domains"));
     return false;
 }
 

@@ -113,9 +113,10 @@ static int configure(struct role *r)
         enum conf_service service = c->listeners[i].service;
         in->engine[i] = (struct smtp_server_config){
             .hostname = c->hostname,
-            .msa = service != CONF_SMTP,
+            .msa = service == CONF_SUBMISSION || service == CONF_SUBMISSIONS,
+            .lmtp = service == CONF_LMTP,
             .starttls = service != CONF_SUBMISSIONS && in->tls.context,
-            .auth = service != CONF_SMTP,
+            .auth = service == CONF_SUBMISSION || service == CONF_SUBMISSIONS,
             .auth_mechanisms = S(SASL_MECHANISMS),
             .smtputf8 = true,
             .chunking = true,
@@ -236,8 +237,8 @@ static void stop(struct role *r)
 }
 
 static const struct role_ops ops = {
-    .id = ROLE_SMTP_IN, .start = start, .configure = configure, .file = file, .accept = accept_client, .frame = frame,
-    .peer_up = peer_up, .peer_down = peer_down, .status = status, .stop = stop,
+    .id = ROLE_SMTP_IN, .prepare = tls_prepare, .start = start, .configure = configure, .file = file,
+    .accept = accept_client, .frame = frame, .peer_up = peer_up, .peer_down = peer_down, .status = status, .stop = stop,
 };
 
 int smtp_in_run(const struct smtp_agent *mta, const struct smtp_agent *msa)

@@ -38,13 +38,19 @@ void smtp_intake_drop(struct smtp_session *s)
     give_mime(s->in, TAKE(c->mime));
 }
 
-/* RFC 3848: ESMTP, S for TLS, A for authentication; RFC 6531 4.3: UTF8SMTP. */
+/* RFC 3848: ESMTP, LMTP, S for TLS, A for authentication; RFC 6531 4.3: UTF8SMTP, UTF8LMTP. */
 static str protocol(const struct smtp_session *s)
 {
-    static const char *const plain[] = { "ESMTP", "ESMTPS", "ESMTPA", "ESMTPSA" };
-    static const char *const utf8[] = { "UTF8SMTP", "UTF8SMTPS", "UTF8SMTPA", "UTF8SMTPSA" };
-    unsigned i = (s->tls ? 1 : 0) + (s->account.n ? 2 : 0);
-    return !s->esmtp ? S("SMTP") : str_z(s->tx.mail.smtputf8 ? utf8[i] : plain[i]);
+    static const char *const names[][4] = {
+        { "ESMTP", "ESMTPS", "ESMTPA", "ESMTPSA" },
+        { "UTF8SMTP", "UTF8SMTPS", "UTF8SMTPA", "UTF8SMTPSA" },
+        { "LMTP", "LMTPS", "LMTPA", "LMTPSA" },
+        { "UTF8LMTP", "UTF8LMTPS", "UTF8LMTPA", "UTF8LMTPSA" },
+    };
+    bool lmtp = s->listener->service == CONF_LMTP;
+    unsigned letters = (s->tls ? 1 : 0) + (s->account.n ? 2 : 0);
+    unsigned row = (s->tx.mail.smtputf8 ? 1 : 0) + (lmtp ? 2 : 0);
+    return !s->esmtp && !lmtp ? S("SMTP") : str_z(names[row][letters]);
 }
 
 static int write_received(struct smtp_session *s)
@@ -53,6 +59,7 @@ static int write_received(struct smtp_session *s)
     int64_t now = (int64_t)(s->in->role->env->wall_us() / 1000000);
     struct received r = {
         .helo = s->helo,
+        .client_name = s->client_name,
         .client_addr = str_z(s->conn.address),
         .by = s->policy->config->conf->hostname,
         .protocol = protocol(s),
@@ -257,6 +264,13 @@ static void append(struct smtp_session *s)
                                   : REFUSE(451, "4.3.0", "The message could not be stored; try again later");
 }
 
+/* One reply; with LMTP the same one for each recipient: all stand on one sync (RFC 2033 4.2). */
+static void reply_all(struct smtp_session *s, const struct smtp_refusal *verdict)
+{
+    for (uint32_t n = smtp_server_replies_due(s->engine); n > 0; n--)
+        smtp_server_reply(s->engine, verdict->code, verdict->enhanced, verdict->text);
+}
+
 static void refuse_content(struct smtp_session *s)
 {
     struct smtp_refusal why = s->tx.content.refusal;
@@ -272,7 +286,7 @@ static void refuse_content(struct smtp_session *s)
     event_str(e, "account", s->account);
     smtp_session_event_end(s);
     s->in->count.rejected++;
-    smtp_server_reply(s->engine, why.code, why.enhanced, why.text);
+    reply_all(s, &why);
     smtp_envelope_end(s);
 }
 
@@ -318,7 +332,7 @@ static void acknowledge(struct smtp_session *s)
     char id[B32_ID_LEN + 12];
     str name = trace_id_message(&s->id, s->message, id);
     str text = arena_printf(&s->tx.arena, "Message accepted as %.*s", STR_ARG(name));
-    smtp_server_reply(s->engine, 250, S("2.0.0"), text.p ? text : S("Message accepted"));
+    reply_all(s, &(struct smtp_refusal){ 250, S("2.0.0"), text.p ? text : S("Message accepted") });
     smtp_envelope_end(s);
 }
 

@@ -16,8 +16,8 @@ static int compile_list(struct arena *a, enum policy_stage stage, const struct c
     return policy_compile(a, stage, w, words->n, out, out_error);
 }
 
-int smtp_policy_nets(struct arena *a, const struct conf_words *words, struct policy_nets *out,
-                     struct policy_error *out_error)
+static int compile_nets(struct arena *a, const struct conf_words *words, struct policy_nets *out,
+                        struct policy_error *out_error)
 {
     struct policy_net *nets = ARENA_ARRAY(a, struct policy_net, words->n + 1);
     if (!nets)
@@ -36,6 +36,16 @@ int smtp_policy_nets(struct arena *a, const struct conf_words *words, struct pol
     return 0;
 }
 
+int smtp_policy_nets(struct arena *a, const struct conf *c, struct smtp_nets *out, struct policy_error *out_error)
+{
+    int r = compile_nets(a, &c->trusted_clients, &out->trusted, out_error);
+    if (r == 0)
+        r = compile_nets(a, &c->smtpd_authorized_xclient_hosts, &out->xclient, out_error);
+    if (r == 0)
+        r = compile_nets(a, &c->smtpd_upstream_proxy_hosts, &out->proxies, out_error);
+    return r < 0 ? r : compile_nets(a, &c->lmtp_networks, &out->lmtp, out_error);
+}
+
 static bool table_has_ok(void *arg, str table)
 {
     const struct conf_table *t = conf_table(arg, table);
@@ -44,7 +54,7 @@ static bool table_has_ok(void *arg, str table)
 
 static bool is_smtp(enum conf_service s)
 {
-    return s == CONF_SMTP || s == CONF_SUBMISSION || s == CONF_SUBMISSIONS;
+    return s == CONF_SMTP || s == CONF_SUBMISSION || s == CONF_SUBMISSIONS || s == CONF_LMTP;
 }
 
 static int compile_listener(struct arena *a, const struct conf *c, const struct conf_listener *l,
@@ -52,7 +62,7 @@ static int compile_listener(struct arena *a, const struct conf *c, const struct 
 {
     out->delay_reject = c->smtpd_delay_reject;
     out->recipient_delimiter = c->recipient_delimiter;
-    int r = smtp_policy_nets(a, &c->mynetworks, &out->mynetworks, out_error);
+    int r = compile_nets(a, &c->mynetworks, &out->mynetworks, out_error);
     for (int i = 0; r == 0 && i < POLICY_STAGES; i++)
         r = compile_list(a, (enum policy_stage)i, &l->restrictions[i], &out->list[i], out_error);
     if (r < 0)
@@ -66,13 +76,13 @@ static int compile_listener(struct arena *a, const struct conf *c, const struct 
 }
 
 int smtp_policy_compile(struct arena *a, const struct conf *c, struct policy_rules **out_rules,
-                        struct policy_nets *out_trusted, struct policy_error *out_error)
+                        struct smtp_nets *out_nets, struct policy_error *out_error)
 {
     struct policy_rules *rules = ARENA_ARRAY(a, struct policy_rules, c->n_listeners + 1);
     *out_error = (struct policy_error){ .text = S("no memory for the restriction lists") };
     if (!rules)
         return -ENOMEM;
-    int r = smtp_policy_nets(a, &c->trusted_clients, out_trusted, out_error);
+    int r = smtp_policy_nets(a, c, out_nets, out_error);
     for (size_t i = 0; r == 0 && i < c->n_listeners; i++)
         if (is_smtp(c->listeners[i].service))
             r = compile_listener(a, c, &c->listeners[i], &rules[i], out_error);
@@ -88,7 +98,7 @@ int smtp_policy_new(struct role_config *config, struct smtp_policy **out, struct
     p->refs = 1;
     p->config = role_config_ref(config);
     p->arena = ARENA(CONF_MEMORY_MAX);
-    int r = smtp_policy_compile(&p->arena, config->conf, &p->rules, &p->trusted, out_error);
+    int r = smtp_policy_compile(&p->arena, config->conf, &p->rules, &p->nets, out_error);
     if (r < 0) {
         smtp_policy_unref(p);
         return r;

@@ -4,22 +4,29 @@
 #include "io/role.h"
 #include "policy/policy.h"
 
+/* Who is treated otherwise than a stranger. */
+struct smtp_nets {
+    struct policy_nets trusted; /* trusted_clients */
+    struct policy_nets xclient; /* smtpd_authorized_xclient_hosts */
+    struct policy_nets proxies; /* smtpd_upstream_proxy_hosts */
+    struct policy_nets lmtp;    /* lmtp_networks */
+};
+
 struct smtp_policy { /* of one generation; transactions that began with it keep it (DESIGN 4) */
     struct role_config *config;
     struct arena arena;
     struct policy_rules *rules; /* one a listener, in the order of conf->listeners */
-    struct policy_nets trusted;
+    struct smtp_nets nets;
     uint32_t refs;
 };
 
 /* Compiles all lists and runs the open-relay check on each SMTP listener. 0, or -EINVAL with the place and reason in
  * *out_error (text in `a`). `rules` gets conf->n_listeners entries. Used by `config check` too. */
 int smtp_policy_compile(struct arena *a, const struct conf *c, struct policy_rules **out_rules,
-                        struct policy_nets *out_trusted, struct policy_error *out_error);
+                        struct smtp_nets *out_nets, struct policy_error *out_error);
 
-/* Networks of a setting, in the arena. 0, -EINVAL with *out_error, -ENOMEM. */
-int smtp_policy_nets(struct arena *a, const struct conf_words *words, struct policy_nets *out,
-                     struct policy_error *out_error);
+/* The networks of the settings, in the arena. 0, -EINVAL with *out_error, -ENOMEM. */
+int smtp_policy_nets(struct arena *a, const struct conf *c, struct smtp_nets *out, struct policy_error *out_error);
 
 /* Takes a reference of config. */
 int smtp_policy_new(struct role_config *config, struct smtp_policy **out, struct policy_error *out_error);

@@ -1,6 +1,7 @@
 /* A session of role smtp-in: the engine's events turned into decisions and replies. Invariant: a session is freed only
  * at the end of a turn (smtp_in.c), so no callback sees freed memory. */
 #include <errno.h>
+#include "session/proxy_in.h"
 #include "session/smtp_session.h"
 
 enum { SESSION_MEMORY_MAX = 65536, OUTPUT_MAX = 262144 };
@@ -41,7 +42,7 @@ void smtp_session_policy(struct smtp_session *s, struct policy_session *out)
 {
     *out = (struct policy_session){
         .client_addr = str_z(s->conn.address),
-        .client_name = S("unknown"),
+        .client_name = s->client_name.n ? s->client_name : S("unknown"),
         .helo = s->helo,
         .tls = s->tls,
         .sasl_user = s->account,
@@ -51,10 +52,17 @@ void smtp_session_policy(struct smtp_session *s, struct policy_session *out)
     };
 }
 
-static void set_timer(struct smtp_session *s)
+static uint64_t time_limit(const struct smtp_session *s)
 {
     const struct conf *c = s->policy->config->conf;
-    uint64_t limit = smtp_server_phase(s->engine) == SMTP_PHASE_CONTENT ? c->smtpd_data_timeout : c->smtpd_timeout;
+    if (proxy_in_waits(&s->conn))
+        return PROXY_IN_TIMEOUT_MS;
+    return smtp_server_phase(s->engine) == SMTP_PHASE_CONTENT ? c->smtpd_data_timeout : c->smtpd_timeout;
+}
+
+static void set_timer(struct smtp_session *s)
+{
+    uint64_t limit = time_limit(s);
     uint64_t quiet = loop_now(s->conn.loop) - s->conn.last_read;
     loop_after(s->conn.loop, &s->timer, quiet < limit ? limit - quiet : 0);
 }
@@ -63,15 +71,12 @@ static void set_timer(struct smtp_session *s)
 static void timer_fire(struct loop_timer *t)
 {
     struct smtp_session *s = CONTAINER_OF(t, struct smtp_session, timer);
-    const struct conf *c = s->policy->config->conf;
-    enum smtp_phase phase = smtp_server_phase(s->engine);
-    uint64_t limit = phase == SMTP_PHASE_CONTENT ? c->smtpd_data_timeout : c->smtpd_timeout;
-    if (s->is_waiting || loop_now(s->conn.loop) - s->conn.last_read < limit) {
+    if (s->is_waiting || loop_now(s->conn.loop) - s->conn.last_read < time_limit(s)) {
         set_timer(s);
         return;
     }
     s->in->count.timeouts++;
-    if (s->conn.state == CONN_HANDSHAKE || s->conn.blocked) {
+    if (s->conn.state == CONN_HANDSHAKE || s->conn.blocked || proxy_in_waits(&s->conn)) {
         smtp_session_close(s, "timeout");
         return;
     }
@@ -96,9 +101,7 @@ void smtp_session_close(struct smtp_session *s, const char *why)
     auth_run_cancel(&s->auth);
     loop_cancel(s->conn.loop, &s->timer);
     conn_close(&s->conn);
-    struct smtp_client *client = map_get(&in->clients, str_z(s->conn.address));
-    if (client && --client->connections == 0)
-        free(map_take(&in->clients, str_z(s->conn.address)));
+    smtp_client_release(s);
     if (s->is_waiting) /* freed when its message is durable */
         return;
     s->next_closed = in->closed;
@@ -107,10 +110,27 @@ void smtp_session_close(struct smtp_session *s, const char *why)
 
 static void on_connect(struct smtp_session *s)
 {
+    static const struct smtp_refusal no = { 554, { "5.7.1", 5 }, { "LMTP is not for you here", 24 } };
     struct policy_session ps;
+    if (s->stranger) {
+        smtp_envelope_refuse(s, "client", STR_NONE, &no, S("add the client's network to `lmtp_networks`"));
+        return;
+    }
     smtp_session_policy(s, &ps);
     if (smtp_envelope_judge(s, POLICY_CLIENT, &ps, "client"))
         reply(s, 220, STR_NONE, STR_NONE);
+}
+
+void smtp_session_room(struct smtp_session *s)
+{
+    struct arena fresh = ARENA(SESSION_MEMORY_MAX);
+    if (s->arena.used <= SESSION_MEMORY_MAX / 2)
+        return;
+    s->account = arena_dup(&fresh, s->account);
+    s->client_name = arena_dup(&fresh, s->client_name);
+    s->helo = STR_NONE;
+    arena_done(&s->arena);
+    s->arena = fresh;
 }
 
 static void on_helo(struct smtp_session *s, const struct smtp_event *ev)
@@ -119,12 +139,7 @@ static void on_helo(struct smtp_session *s, const struct smtp_event *ev)
     smtp_envelope_end(s);
     s->early |= ev->early;
     s->esmtp = ev->esmtp;
-    if (s->arena.used > SESSION_MEMORY_MAX / 2) { /* many greetings: start over, keeping who is logged in */
-        struct arena fresh = ARENA(SESSION_MEMORY_MAX);
-        s->account = arena_dup(&fresh, s->account);
-        arena_done(&s->arena);
-        s->arena = fresh;
-    }
+    smtp_session_room(s);
     s->helo = arena_dup(&s->arena, ev->text);
     smtp_session_policy(s, &ps);
     if (smtp_envelope_judge(s, POLICY_HELO, &ps, "helo"))
@@ -144,16 +159,15 @@ static void auth_done(struct auth_run *run, enum auth_end end, str account)
         [AUTH_WRONG] = { 535, { "5.7.8", 5 }, { "Wrong user name or password", 27 } },
         [AUTH_MALFORMED] = { 501, { "5.5.2", 5 }, { "That is not a message of this mechanism", 39 } },
         [AUTH_UNAVAILABLE] = { 454, { "4.7.0", 5 }, { "Log-in is not possible at the moment; try again later", 53 } },
+        [AUTH_BINDING] = { 535, { "5.7.8", 5 }, STR_NONE },
     };
     struct smtp_session *s = CONTAINER_OF(run, struct smtp_session, auth);
     struct buf *e = smtp_session_event(s, EVENT_INFO, "auth");
     event_str(e, "user", str_of(run->user, run->user_len));
     event_str(e, "client", str_z(s->conn.address));
-    event_str(e, "result",
-              end == AUTH_OK          ? S("ok")
-              : end == AUTH_WRONG     ? S("wrong")
-              : end == AUTH_MALFORMED ? S("malformed")
-                                      : S("unavailable"));
+    event_str(e, "result", auth_end_word(end));
+    if (end == AUTH_BINDING)
+        event_str(e, "why", run->why);
     smtp_session_event_end(s);
     if (end == AUTH_OK) {
         s->in->count.auth_ok++;
@@ -161,7 +175,8 @@ static void auth_done(struct auth_run *run, enum auth_end end, str account)
         smtp_server_auth_done(s->engine, true, 235, S("2.7.0"), S("Logged in"));
     } else {
         s->in->count.auth_failed++;
-        smtp_server_auth_done(s->engine, false, why[end].code, why[end].enhanced, why[end].text);
+        str text = end == AUTH_BINDING ? run->why : why[end].text;
+        smtp_server_auth_done(s->engine, false, why[end].code, why[end].enhanced, text);
     }
     smtp_session_pump(s);
 }
@@ -187,6 +202,7 @@ static void on_handshake(struct conn *conn, bool ok)
     s->helo = STR_NONE;
     s->early = false;
     smtp_server_tls_started(s->engine);
+    smtp_server_set_mechanisms(s->engine, auth_run_bind(&s->auth, conn->ssl));
     smtp_session_pump(s);
 }
 
@@ -224,6 +240,7 @@ static void handle(struct smtp_session *s, const struct smtp_event *ev)
         else
             auth_run_respond(&s->auth, ev->data);
         return;
+    case SMTP_XCLIENT: smtp_client_xclient(s, ev); return;
     case SMTP_STARTTLS:
     case SMTP_CLOSE:
     case SMTP_NEED_INPUT:
@@ -282,7 +299,7 @@ static void start_tls(struct smtp_session *s)
 
 void smtp_session_pump(struct smtp_session *s)
 {
-    if (s->closing || s->conn.state != CONN_OPEN || s->pumping)
+    if (s->closing || s->conn.state != CONN_OPEN || s->pumping || proxy_in_waits(&s->conn))
         return;
     s->pumping = true; /* a challenge or verdict that comes at once must not re-enter the loop in run() */
     enum smtp_event_kind stop = s->is_waiting ? SMTP_NEED_REPLY : run(s);
@@ -303,10 +320,24 @@ void smtp_session_pump(struct smtp_session *s)
                              (s->conn.eof && stop == SMTP_NEED_REPLY));
 }
 
+/* The client is known: the session begins. */
+static void greet(struct smtp_session *s)
+{
+    smtp_client_begin(s);
+    set_timer(s);
+    if (s->listener->service == CONF_SUBMISSIONS)
+        start_tls(s);
+    else
+        smtp_session_pump(s);
+}
+
 static void on_conn(struct conn *conn)
 {
     struct smtp_session *s = CONTAINER_OF(conn, struct smtp_session, conn);
-    smtp_session_pump(s);
+    if (!proxy_in_waits(conn))
+        smtp_session_pump(s);
+    else if (smtp_client_header(s))
+        greet(s);
 }
 
 static void refuse_connection(struct smtp_in *in, int fd, str text)
@@ -321,26 +352,6 @@ static void refuse_connection(struct smtp_in *in, int fd, str text)
     close(fd);
 }
 
-/* Counts the connection for its client; NULL when over a limit. */
-static struct smtp_client *admit(struct smtp_in *in, str address, bool trusted)
-{
-    const struct conf *c = in->policy->config->conf;
-    struct smtp_client *client = map_get(&in->clients, address);
-    if (in->n_sessions >= c->default_process_limit)
-        return NULL;
-    if (client && !trusted && client->connections >= c->smtpd_client_connection_count_limit)
-        return NULL;
-    if (!client) {
-        client = calloc(1, sizeof(*client));
-        if (!client || map_set(&in->clients, address, client, NULL) < 0) {
-            free(client);
-            return NULL;
-        }
-    }
-    client->connections++;
-    return client;
-}
-
 static struct smtp_session *new_session(struct smtp_in *in, struct role_listener *l)
 {
     struct smtp_session *s = calloc(1, sizeof(*s));
@@ -350,7 +361,7 @@ static struct smtp_session *new_session(struct smtp_in *in, struct role_listener
     s->listener = l->conf;
     s->listener_index = l->index;
     memcpy(s->listener_address, l->address, sizeof(s->listener_address));
-    s->agent = l->conf->service == CONF_SMTP ? in->mta : in->msa;
+    s->agent = l->conf->service == CONF_SMTP || l->conf->service == CONF_LMTP ? in->mta : in->msa;
     s->engine = smtp_server_new(&in->engine[l->index]);
     s->arena = ARENA(SESSION_MEMORY_MAX);
     s->tx.arena = ARENA(TRANSACTION_MEMORY_MAX);
@@ -381,25 +392,12 @@ void smtp_session_open(struct smtp_in *in, struct role_listener *l, int fd, cons
     link_session(in, s);
     s->conn.on = on_conn;
     s->conn.on_handshake = on_handshake;
-    s->trusted = policy_nets_match(&s->policy->trusted, str_z(s->conn.address));
     s->auth = (struct auth_run){ .client = &in->auth, .session_id = trace_id_str(&s->id), .peer_addr = s->conn.address,
-                                 .trusted = s->trusted, .challenge = auth_challenge, .done = auth_done };
-    struct buf *e = smtp_session_event(s, EVENT_INFO, "connect");
-    event_str(e, "client", str_z(s->conn.address));
-    event_u64(e, "port", s->conn.port);
-    event_str(e, "listener", str_z(conf_service_name[s->listener->service]));
-    smtp_session_event_end(s);
+                                 .challenge = auth_challenge, .done = auth_done };
     in->count.connections++;
-    if (s->trusted)
-        smtp_server_set_trusted(s->engine);
-    if (!admit(in, str_z(s->conn.address), s->trusted)) {
-        smtp_server_shutdown(s->engine, S("4.7.0"), S("Too many connections; try again later"));
-        in->count.refused_connections++;
-        s->conn.address[0] = '\0'; /* not counted: nothing to give back */
-    }
-    set_timer(s);
-    if (s->listener->service == CONF_SUBMISSIONS)
-        start_tls(s);
+    smtp_client_open(s);
+    if (proxy_in_waits(&s->conn))
+        set_timer(s);
     else
-        smtp_session_pump(s);
+        greet(s);
 }

@@ -75,14 +75,17 @@ struct smtp_session {
     struct smtp_in *in;
     const struct smtp_agent *agent;
     const struct conf_listener *listener; uint32_t listener_index;
-    char listener_address[64];
+    char listener_address[CONF_ENDPOINT_MAX];
+    char peer[64]; uint16_t peer_port;     /* who really connected; conn.address is the client */
     struct smtp_policy *policy;            /* keeps `listener` alive */
     struct smtp_server *engine;
     struct loop_timer timer;
     struct trace_id id;
     uint32_t message;                      /* n of the message under way or last begun */
     bool trusted, esmtp, tls, tls_pending, early, closing, is_waiting, pumping;
-    str helo, account;                     /* in arena */
+    bool counted;                          /* in the connections of conn.address */
+    bool stranger;                         /* on an LMTP listener: not of lmtp_networks */
+    str helo, account, client_name;        /* in arena; client_name n == 0: unknown */
     struct buf tls_text;
     struct arena arena;
     struct auth_run auth;
@@ -97,6 +100,18 @@ void smtp_session_pump(struct smtp_session *s);
 void smtp_session_close(struct smtp_session *s, const char *why);
 void smtp_session_policy(struct smtp_session *s, struct policy_session *out);
 
+/* When many greetings have filled the session's arena: a fresh one; account and client_name stay, helo goes. */
+void smtp_session_room(struct smtp_session *s);
+
+/* smtp_client.c */
+/* The connection is there; if it comes from a listed proxy, its header is awaited (proxy_in_waits()) ... */
+void smtp_client_open(struct smtp_session *s);
+/* ... and read; true: it is whole, and the client known. A session with a wrong one is closed. */
+bool smtp_client_header(struct smtp_session *s);
+void smtp_client_begin(struct smtp_session *s); /* the client is known, greeting comes next */
+void smtp_client_xclient(struct smtp_session *s, const struct smtp_event *ev);
+void smtp_client_release(struct smtp_session *s); /* gives its place in the count of connections back */
+
 /* smtp_envelope.c */
 void smtp_envelope_mail(struct smtp_session *s, const struct smtp_event *ev);
 void smtp_envelope_rcpt(struct smtp_session *s, const struct smtp_event *ev);
@@ -105,6 +120,10 @@ void smtp_envelope_end(struct smtp_session *s);
 /* Runs the policy engine and writes its event; true: go on. Otherwise the reply has been given. */
 bool smtp_envelope_judge(struct smtp_session *s, enum policy_stage at, const struct policy_session *ps,
                          const char *event);
+
+/* A refusal that no rule of a list made, as reply and as the same kind of event, so that trace and explain show it. */
+void smtp_envelope_refuse(struct smtp_session *s, const char *event, str recipient, const struct smtp_refusal *why,
+                          str change);
 
 /* smtp_intake.c */
 void smtp_intake_begin(struct smtp_session *s);

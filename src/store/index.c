@@ -464,8 +464,9 @@ int index_row_message_drop(struct index *ix, uint64_t mailbox, uint32_t uid)
     return change(ix, MESSAGE_DROP, VALUES(I(mailbox), I(uid)));
 }
 
-int index_row_gap_add(struct index *ix, uint64_t log, uint64_t segment, uint64_t from, uint64_t to)
+int index_row_gap_add(struct index *ix, uint64_t from, uint64_t to)
 {
+    uint64_t log = ix->cursor.log, segment = ix->cursor.segment;
     int r = change(ix, GAP_EXTEND, VALUES(I(log), I(segment), I(from), I(to)));
     if (r != 0)
         return r;
@@ -474,9 +475,9 @@ int index_row_gap_add(struct index *ix, uint64_t log, uint64_t segment, uint64_t
     return r;
 }
 
-int index_row_gap_take(struct index *ix, uint64_t log, uint64_t segment, uint64_t offset, uint64_t end,
-                       uint64_t *out_from, uint64_t *out_to)
+int index_row_gap_take(struct index *ix, uint64_t offset, uint64_t end, uint64_t *out_from, uint64_t *out_to)
 {
+    uint64_t log = ix->cursor.log, segment = ix->cursor.segment;
     int r = run(ix, GAP_FIND, VALUES(I(log), I(segment), I(offset), I(end)));
     if (r != 1)
         return r;

@@ -16,17 +16,17 @@ static int cover(struct index *ix, str log, uint64_t segment, uint64_t offset, u
         return r;
     if (again) {
         uint64_t from, to;
-        r = index_row_gap_take(ix, c->log, segment, offset, end, &from, &to);
+        r = index_row_gap_take(ix, offset, end, &from, &to);
         if (r == 1 && from < offset)
-            r = index_row_gap_add(ix, c->log, segment, from, offset);
+            r = index_row_gap_add(ix, from, offset);
         if (r == 1 && end < to)
-            r = index_row_gap_add(ix, c->log, segment, end, to);
+            r = index_row_gap_add(ix, end, to);
         return r;
     }
     if (offset < c->offset)
         return 0;
     if (offset > c->offset) {
-        r = index_row_gap_add(ix, c->log, segment, c->offset, offset);
+        r = index_row_gap_add(ix, c->offset, offset);
         if (r < 0)
             return r;
     }
@@ -67,7 +67,7 @@ static int apply_delivered(struct index *ix, const struct journal_record *r)
         state->placed += (uint64_t)k;
     }
     state->unplaced += d->n_unplaced;
-    k = lost ? index_row_gap_add(ix, index_cursor(ix)->log, d->segment, d->offset, d->end) : 0;
+    k = lost ? index_row_gap_add(ix, d->offset, d->end) : 0;
     return MIN(k, 0);
 }
 
@@ -83,7 +83,7 @@ static int apply_sealed(struct index *ix, const struct journal_record *r)
     struct index_cursor *c = index_cursor(ix);
     int k = index_row_cursor_load(ix, s->log, s->segment);
     if (k == 0 && c->offset < s->end) {
-        k = index_row_gap_add(ix, c->log, s->segment, c->offset, s->end);
+        k = index_row_gap_add(ix, c->offset, s->end);
         c->offset = s->end;
     }
     c->sealed = c->changed = true;

@@ -21,7 +21,6 @@ int index_row_mailboxes_jump(struct index *ix, uint32_t by);
 int index_row_message_add(struct index *ix, uint64_t lsn, const struct journal_delivered *d,
                           const struct journal_placement *p);
 int index_row_message_drop(struct index *ix, uint64_t mailbox, uint32_t uid);
-int index_row_gap_add(struct index *ix, uint64_t log, uint64_t segment, uint64_t from, uint64_t to);
-/* The gap that holds [offset, end): removed and told. 1 found, 0 none. */
-int index_row_gap_take(struct index *ix, uint64_t log, uint64_t segment, uint64_t offset, uint64_t end,
-                       uint64_t *out_from, uint64_t *out_to);
+int index_row_gap_add(struct index *ix, uint64_t from, uint64_t to);
+/* Gaps are those of the cursor's segment. The gap that holds [offset, end): removed and told. 1 found, 0 none. */
+int index_row_gap_take(struct index *ix, uint64_t offset, uint64_t end, uint64_t *out_from, uint64_t *out_to);

@@ -19,11 +19,9 @@ static struct message_record sample(void)
     return (struct message_record){
         .session = "0123456789abcde", .number = 77, .received_us = 1234567890123456ull, .client_addr = S("2001:db8::1"),
         .client_name = S("mx.far.example"), .helo = S("[weird\"\n\0helo]"), .tls = S("TLSv1.3 x"),
-            .account = S("anna@example.org"),
-        .listener = S("submission"), .protocol = S("ESMTPSA"), .sender = S("s@far.example"), .envid = S("QQ+3D"),
-            .ret = 1, .body = 1,
-        .priority = 9, .smtputf8 = true, .requiretls = true, .generation = UINT64_MAX, .recipients = recipients,
-            .n_recipients = 3,
+        .account = S("anna@example.org"), .listener = S("submission"), .protocol = S("ESMTPSA"),
+        .sender = S("s@far.example"), .envid = S("QQ+3D"), .ret = 1, .body = 1, .priority = 9, .smtputf8 = true,
+        .requiretls = true, .generation = UINT64_MAX, .recipients = recipients, .n_recipients = 3,
         .card = S("\0\0card\0"),
     };
 }

@@ -22,19 +22,19 @@ int receive_log_fd(
 uint64_t receive_log_first_segment(const struct receive_log *l); /* every lower one was sealed by an earlier process */
 
 /* Stages a whole message (content may be in several pieces: head, body). Copied. *out_ticket is set. 0, -ENOSPC (disk
- * or staged memory), -EIO after a failed sync. */
+ * or staged memory), -EIO after a failed write or sync. */
 int receive_log_append(struct receive_log *l, const str *pieces, size_t n, str meta, uint64_t *out_ticket,
                        struct log_position *out_position);
-/* Writes what was staged with one pwritev; call once at the end of each turn of the loop. */
+/* Writes what was staged with one pwrite; call once at the end of each turn of the loop. */
 int receive_log_flush(struct receive_log *l);
 
 /* A message too large to hold goes to a segment of its own from the first byte. */
 struct log_stream;
 int receive_log_stream_begin(struct receive_log *l, struct log_stream **out);
 int receive_log_stream_write(struct log_stream *s, str piece);
-/* Frees s in both cases. */
+/* Flushes, so that lower tickets are written first. Frees s in both cases. */
 int receive_log_stream_finish(struct log_stream *s, str meta, uint64_t *out_ticket, struct log_position *out_position);
-void receive_log_stream_abort(struct log_stream *s); /* removes the file; NULL is fine */
+void receive_log_stream_abort(struct log_stream *s); /* removes the file; NULL is fine; before the log closes */
 
 uint64_t receive_log_synced(const struct receive_log *l);
 /* After the eventfd fired: what became durable since the last call, as (segment, end offset), for the store. Returns

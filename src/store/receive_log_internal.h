@@ -25,6 +25,5 @@ struct receive_log {
 int receive_log_alive(struct receive_log *l);
 /* Fills in position, type, lengths and CRCs for a record at `offset`. */
 void receive_log_header(const struct segment_file *f, uint64_t offset, uint64_t content_len, uint32_t content_crc,
-                        str meta,
-                        char out[RECORD_HEADER_SIZE]);
+                        str meta, char out[RECORD_HEADER_SIZE]);
 void log_streams_free(struct receive_log *l);

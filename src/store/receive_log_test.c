@@ -1,4 +1,4 @@
-/* The receive log: tickets and durability, segments, streams, memory, full disks, failed syncs. */
+/* The receive log: tickets and durability, segments, full disks, failed syncs. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -145,78 +145,6 @@ static void test_numbers_are_not_reused(void **state)
     }
 }
 
-static size_t resident(void)
-{
-    size_t total, pages = 0;
-    FILE *f = fopen("/proc/self/statm", "r");
-    assert_non_null(f);
-    assert_int_equal(fscanf(f, "%zu %zu", &total, &pages), 2);
-    fclose(f);
-    return pages * 4096;
-}
-
-static void test_stream(void **state)
-{
-    (void)state;
-    _cleanup_world_ struct world w;
-    world_init(&w);
-    world_log(&w);
-    char piece[10007];
-    uint32_t crc = 0;
-    uint64_t length = 0, t, before;
-    struct log_stream *s;
-    struct log_position at, other;
-    for (size_t i = 0; i < sizeof(piece); i++)
-        piece[i] = (char)(i * 7);
-    assert_int_equal(receive_log_stream_begin(w.log, &s), 0);
-    size_t memory = resident();
-    while (length < 50000000) {
-        assert_int_equal(receive_log_stream_write(s, str_of(piece, sizeof(piece))), 0);
-        crc = crc32c(crc, str_of(piece, sizeof(piece)));
-        length += sizeof(piece);
-    }
-    assert_true(resident() < memory + (8 << 20));
-    other = append_raw(&w, S("meanwhile"), S("m"), &before); /* staged, with the lower ticket */
-    assert_int_equal(receive_log_stream_finish(s, S("meta of it"), &t, &at), 0);
-    assert_true(t > before && at.segment != other.segment);
-    wait_synced(w.log, t);
-    must_hold(&w, other, S("meanwhile"), S("m"));
-    char path[64], name[32], head[RECORD_HEADER_SIZE];
-    segment_name(at.segment, name);
-    snprintf(path, sizeof(path), "log/in/%s", name);
-    int fd = open_file(&w, path, O_RDONLY);
-    struct segment_reader r;
-    struct record_header h;
-    assert_int_equal(segment_reader_open(fd, &r), 0);
-    assert_int_equal(segment_pread(fd, head, sizeof(head), at.offset), sizeof(head));
-    assert_int_equal(record_header_decode(str_of(head, sizeof(head)), r.header.key, at.offset, &h), 1);
-    assert_int_equal(h.content_len, length);
-    assert_int_equal(h.content_crc, crc);
-    assert_int_equal(segment_record_intact(fd, &h), 1);
-    assert_int_equal(r.size, record_end(&h)); /* the room asked for ahead is given back */
-    close(fd);
-}
-
-static void test_stream_abort(void **state)
-{
-    (void)state;
-    _cleanup_world_ struct world w;
-    world_init(&w);
-    world_log(&w);
-    receive_log_stream_abort(NULL);
-    for (int i = 0; i < 20; i++) {
-        struct log_stream *s;
-        assert_int_equal(receive_log_stream_begin(w.log, &s), 0);
-        assert_int_equal(receive_log_stream_write(s, S("some content")), 0);
-        receive_log_stream_abort(s);
-    }
-    uint64_t *list;
-    size_t n;
-    assert_int_equal(segment_list(w.log_fd, &list, &n), 0);
-    assert_true(n <= 5);
-    free(list);
-}
-
 static int fail_sync(int fd)
 {
     (void)fd;
@@ -322,8 +250,6 @@ int main(void)
         cmocka_unit_test(test_nothing_is_synced_before_flush),
         cmocka_unit_test(test_rolls),
         cmocka_unit_test(test_numbers_are_not_reused),
-        cmocka_unit_test(test_stream),
-        cmocka_unit_test(test_stream_abort),
         cmocka_unit_test(test_failed_sync),
         cmocka_unit_test(test_full_disk),
     };

@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -34,8 +35,8 @@ static struct file make(void)
 static struct record_header add(struct file *f, str content, str meta)
 {
     struct record_header h = { .type = RECORD_MESSAGE, .offset = f->end, .content_len = content.n,
-                               .content_crc = crc32c(0, content),
-                               .meta_len = (uint32_t)meta.n, .meta_crc = crc32c(0, meta), .sequence = 9 };
+                               .content_crc = crc32c(0, content), .meta_len = (uint32_t)meta.n,
+                               .meta_crc = crc32c(0, meta), .sequence = 9 };
     char head[RECORD_HEADER_SIZE];
     record_header_encode(&h, key, head);
     assert_int_equal(segment_pwrite(f->fd, str_of(head, sizeof(head)), f->end), 0);
@@ -78,6 +79,30 @@ static void test_names(void **state)
     assert_int_equal(segment_number(S("0000000000000 ff.log"), &n), -EINVAL);
 }
 
+static void test_list(void **state)
+{
+    (void)state;
+    char dir[] = "/tmp/posthouse-segment-XXXXXX";
+    static const char *const names[] = { "0000000000000010.log", "0000000000000002.log", "000000000000000a.log",
+                                         "x.log", "lock" };
+    uint64_t *list;
+    size_t n;
+    assert_non_null(mkdtemp(dir));
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    for (size_t i = 0; i < 5; i++)
+        close(openat(fd, names[i], O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+    assert_int_equal(segment_list(fd, &list, &n), 0);
+    assert_true(n == 3 && list[0] == 2 && list[1] == 10 && list[2] == 16);
+    free(list);
+    for (size_t i = 0; i < 5; i++)
+        unlinkat(fd, names[i], 0);
+    assert_int_equal(segment_list(fd, &list, &n), 0);
+    assert_int_equal(n, 0);
+    free(list);
+    close(fd);
+    assert_int_equal(rmdir(dir), 0);
+}
+
 static void test_segment_header(void **state)
 {
     (void)state;
@@ -105,8 +130,7 @@ static void test_record_header(void **state)
 {
     (void)state;
     struct record_header h = { .type = RECORD_JOURNAL, .offset = 64, .content_len = 1ull << 40, .content_crc = 1,
-                               .meta_len = 3,
-                               .meta_crc = 4, .sequence = UINT64_MAX }, back;
+                               .meta_len = 3, .meta_crc = 4, .sequence = UINT64_MAX }, back;
     char head[RECORD_HEADER_SIZE];
     record_header_encode(&h, key, head);
     assert_int_equal(record_header_decode(str_of(head, sizeof(head)), key, 64, &back), 1);
@@ -298,6 +322,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_names),
+        cmocka_unit_test(test_list),
         cmocka_unit_test(test_segment_header),
         cmocka_unit_test(test_record_header),
         cmocka_unit_test(test_walks),

@@ -33,20 +33,25 @@ struct store_config {
 };
 
 /* Opens journal and index (lock file `lock` in data_fd: -EBUSY when another process has it), replays the journal beyond
- * what the index has applied, rebuilds the index if it is missing, damaged or ahead of the journal. */
+ * what the index has applied, rebuilds the index if it is missing, damaged or ahead of the journal. -EPROTO: the journal
+ * was written by a newer version. */
 int store_open(const struct store_config *config, struct store **out);
 void store_close(struct store *s);
-/* The directory that expansion uses from now on (the blob is the caller's, valid until the next call). */
+/* The directory that expansion uses from now on (the blob is the caller's, valid until the next call). Comes before the
+ * first store_log_attach(). */
 void store_set_directory(struct store *s, const struct directory *d);
 
 /* A receive log's role has connected: its segments below first_segment are sealed by an earlier process: made durable,
- * read to their valid end, applied; empty or unfinished ones are removed. Also remembers the log. */
+ * read to their valid end, staged; empty or unfinished ones are removed. Also remembers the log. -EBADMSG: not a name of
+ * a log; -EINVAL: no directory yet. */
 int store_log_attach(struct store *s, str log, uint64_t first_segment);
-/* That log is durable up to there: reads and stages the new records. Idempotent; unknown or old positions are fine. */
+/* That log is durable up to there: reads and stages the new records. Idempotent; unknown or old positions are fine.
+ * Waits for the disk when very much is staged already. */
 int store_log_synced(struct store *s, str log, struct log_position to);
 
 /* After store_fd() is readable, or at the end of a turn of the loop: writes staged journal records, starts the sync,
- * commits and publishes what is durable. */
+ * commits and publishes what is durable. A full disk is no error: it is noted once, and what is staged waits. Any error
+ * means: end the process and start again. */
 int store_turn(struct store *s);
 int store_fd(const struct store *s); /* eventfd */
 /* True when nothing is staged, unsynced or uncommitted. */
@@ -58,8 +63,8 @@ struct store_mailbox { uint64_t id; uint32_t uidvalidity, uidnext; };
 /* Finds the mailbox, or creates it (journalled, flushed). 0 or negative errno. */
 int store_mailbox(struct store *s, str account, str name, struct store_mailbox *out);
 
-/* An immutable list of a mailbox's messages in UID order, as a sealed memfd: struct store_snapshot_header, then
- * entries, then a string table (prefixes, log names). Read with store/snapshot.h. The caller owns *out_fd. */
+/* An immutable list of a mailbox's messages in UID order, as a sealed memfd (layout: snapshot_format.h). Read with
+ * store/snapshot.h. -ENOENT: no such mailbox. The caller owns *out_fd. */
 int store_snapshot(struct store *s, uint64_t mailbox, int *out_fd);
 
 /* Expunges the given UIDs (those that are gone are skipped). *out_ticket: durable when store_durable() has reached it.

@@ -23,7 +23,7 @@ struct check {
     struct index *index;   /* of the replay */
     struct buf meta;
     struct arena arena;
-    struct { str log; uint64_t segment; int fd; struct segment_reader reader; } last; /* of the message looked at last */
+    struct { str log; uint64_t segment; int fd; struct segment_reader reader; } last; /* of the last message */
     char last_log[LOG_NAME_MAX];
 };
 
@@ -223,10 +223,11 @@ static int check_message(void *arg, const struct index_message *m)
     bool there = open_last(c, m);
     if (there)
         there = segment_pread(c->last.fd, head, sizeof(head), m->position.offset) == sizeof(head);
+    str bytes = str_of(head, sizeof(head));
     if (there)
-        there = record_header_decode(str_of(head, sizeof(head)), c->last.reader.header.key, m->position.offset,
-                                     &h) == 1 &&
-                h.content_len == m->content_len && h.meta_len == m->meta_len && record_end(&h) <= c->last.reader.size;
+        there = record_header_decode(bytes, c->last.reader.header.key, m->position.offset, &h) == 1;
+    if (there)
+        there = h.content_len == m->content_len && h.meta_len == m->meta_len && record_end(&h) <= c->last.reader.size;
     if (!there)
         say(c, true, "mailbox %llu UID %u: its message is missing (log %.*s segment %llu offset %llu)",
             (unsigned long long)m->mailbox, m->uid, STR_ARG(m->log), (unsigned long long)m->position.segment,

@@ -71,8 +71,6 @@ static int open_log_dir(const struct store *s, str name)
 
 static int add_log(struct store *s, str name, struct store_log **out)
 {
-    if (!log_name_valid(name))
-        return -EINVAL;
     struct store_log *l = calloc(1, sizeof(*l));
     if (!l)
         return -ENOMEM;
@@ -248,6 +246,10 @@ static int stage_chunk(struct store *s, struct store_log *l, struct log_segment 
 
 static int stage_until(struct store *s, struct store_log *l, struct log_segment *g, uint64_t to)
 {
+    struct stat st;
+    if (fstat(g->fd, &st) < 0)
+        return -errno;
+    to = MIN(to, (uint64_t)st.st_size); /* a role may only speak of what is there */
     while (g->staged < to) {
         buf_clear(&s->chunk);
         size_t want = MIN(to - g->staged, (uint64_t)CHUNK);
@@ -333,8 +335,7 @@ static int finish_segment(struct store *s, struct store_log *l, struct segment_r
         return tail;
     if (tail == SEGMENT_TAIL_DAMAGED) {
         struct journal_skipped skipped = { .log = log_name_of(l), .segment = r->header.number, .offset = r->at,
-                                           .end = r->size,
-                                           .reason = S("damage behind the last record") };
+                                           .end = r->size, .reason = S("damage behind the last record") };
         int k = store_stage_skipped(s, &skipped);
         r->at = r->size;
         if (k < 0)
@@ -407,6 +408,8 @@ int store_log_attach(struct store *s, str log, uint64_t first_segment)
 {
     if (!s->has_directory)
         return -EINVAL;
+    if (!log_name_valid(log))
+        return -EBADMSG;
     int r = attach(s, log, first_segment);
     if (r != -EBADMSG)
         return r;
@@ -419,8 +422,7 @@ int store_log_attach(struct store *s, str log, uint64_t first_segment)
 static int fill_gap(struct store *s, const struct index_gap *gap, int dir_fd)
 {
     struct journal_skipped rest = { .log = gap->log, .segment = gap->segment, .offset = gap->from, .end = gap->to,
-                                    .again = true,
-                                    .reason = S("the segment is gone or damaged") };
+                                    .again = true, .reason = S("the segment is gone or damaged") };
     _cleanup_close_ int fd = open_in(dir_fd, gap->segment, O_RDONLY);
     struct segment_reader r;
     if (fd >= 0 && segment_reader_open(fd, &r) == 0) {
@@ -443,7 +445,7 @@ int store_fill_gaps(struct store *s)
         int r = index_gap(s->index, &gap);
         if (r <= 0)
             return r;
-        store_note(s, "log %.*s segment %llu: the journal lost what became of bytes %llu to %llu: they are delivered again",
+        store_note(s, "log %.*s segment %llu: the journal lost what became of bytes %llu to %llu: delivered again",
                    STR_ARG(gap.log), (unsigned long long)gap.segment, (unsigned long long)gap.from,
                        (unsigned long long)gap.to);
         char log[LOG_NAME_MAX];

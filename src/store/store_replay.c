@@ -53,8 +53,7 @@ static void replay_note(void *arg, str what)
 int store_replay_into(struct journal *j, struct replay_target *t, bool repair, struct journal_found *out)
 {
     struct journal_replay how = { .after = index_state(t->index)->lsn, .repair = repair, .entry = replay_entry,
-                                  .note = replay_note,
-                                  .arg = t };
+                                  .note = replay_note, .arg = t };
     t->arena = ARENA(RECORD_MEMORY);
     int r = journal_replay(j, &how, out);
     if (r == 0 && t->in_batch)

@@ -1,6 +1,7 @@
 /* Role store: see store_role.h. */
 #include "store/store_role.h"
 #include <errno.h>
+#include <sqlite3.h>
 #include <sys/epoll.h>
 #include "base/codec.h"
 #include "base/map.h"
@@ -373,6 +374,13 @@ static int configure(struct role *r)
     return 0;
 }
 
+/* SQLite opens /dev/urandom for its first random number. */
+static void prepare(void)
+{
+    char byte;
+    sqlite3_randomness(1, &byte);
+}
+
 static int start(struct role *r)
 {
     struct store_role *sr = self(r);
@@ -429,6 +437,7 @@ static void stop(struct role *r)
 }
 
 static const struct role_ops ops = { .id = ROLE_STORE,
+                                     .prepare = prepare,
                                      .start = start,
                                      .configure = configure,
                                      .frame = frame,

@@ -28,7 +28,8 @@ struct world {
     int log_fd;
     uint64_t segment_size;
     unsigned notes, placed;
-    char last_note[512];
+    int findings;
+    char last_note[512], last_finding[512];
 };
 
 static const char test_conf[] =
@@ -163,8 +164,8 @@ static inline void encode_meta(struct buf *out, uint32_t number, const char *con
         list[n] = (struct record_recipient){ .address = str_z(recipients[n]) };
     struct message_record m = { .session = "0123456789abcde", .number = number, .received_us = 1000000ull * number,
                                 .sender = S("sender@far.example"), .client_addr = S("192.0.2.1"),
-                                    .helo = S("far.example"),
-                                .protocol = S("ESMTP"), .listener = S("smtp"), .recipients = list, .n_recipients = n };
+                                .helo = S("far.example"), .protocol = S("ESMTP"), .listener = S("smtp"),
+                                .recipients = list, .n_recipients = n };
     assert_int_equal(message_record_encode(out, &m), 0);
 }
 
@@ -295,4 +296,50 @@ static inline void flip(struct world *w, const char *path, uint64_t at)
     c = (char)(c ^ 0x10);
     assert_int_equal(pwrite(fd, &c, 1, (off_t)at), 1);
     close(fd);
+}
+
+static inline void world_begin(struct world *w)
+{
+    world_log(w);
+    world_store(w);
+    world_attach(w);
+    assert_int_equal(store_flush(w->store), 0);
+}
+
+static inline void world_hear(void *arg, bool finding, str sentence)
+{
+    struct world *w = arg;
+    w->findings += finding;
+    if (finding)
+        snprintf(w->last_finding, sizeof(w->last_finding), "%.*s", STR_ARG(sentence));
+    if (getenv("STORE_TEST_NOTES"))
+        fprintf(stderr, "%s: %.*s\n", finding ? "FINDING" : "check", STR_ARG(sentence));
+}
+
+/* `store check`: the number of findings. */
+static inline int world_check(struct world *w)
+{
+    w->findings = 0;
+    int r = store_check(w->fd, &env_system, world_hear, w);
+    assert_int_equal(r, w->findings);
+    return r;
+}
+
+/* Numbers of the messages in an account's INBOX, each once and UIDs rising: as a bit set. */
+static inline uint64_t numbers_in(struct world *w, const char *account)
+{
+    struct snapshot s;
+    struct snapshot_entry e;
+    uint64_t set = 0;
+    uint32_t uid = 0;
+    open_snapshot(w, account, &s);
+    for (size_t i = 0; i < s.n; i++) {
+        assert_int_equal(snapshot_entry(&s, i, &e), 0);
+        assert_true(e.uid > uid && e.uid < s.uidnext && e.number < 64);
+        assert_false(set >> e.number & 1);
+        uid = e.uid;
+        set |= 1ull << e.number;
+    }
+    snapshot_close(&s);
+    return set;
 }

@@ -182,7 +182,7 @@ class Player:
         self.greeting()
         if not self.listener.endswith("s"):
             if not pop:
-                self.talk("EHLO client.test")
+                self.talk("LHLO client.test" if self.listener == "lmtp" else "EHLO client.test")
             self.talk("STLS" if pop else "STARTTLS")
             self.wire.start_tls()
         if self.auth and pop:
@@ -309,7 +309,7 @@ class Player:
 def read_options():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
-    for name in ("smtp", "submission", "submissions", "pop3", "pop3s"):
+    for name in ("smtp", "submission", "submissions", "lmtp", "pop3", "pop3s"):
         parser.add_argument("--" + name, type=int, metavar="PORT")
     parser.add_argument("--ca", help="PEM file to check the certificate against; without it, it is not checked")
     parser.add_argument("--accounts", help="file with a line `address password` for each account")

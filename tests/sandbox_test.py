@@ -1,0 +1,193 @@
+#!/usr/bin/env python3
+"""Every role of a running server is inside its sandbox, the whole walk of a message works there, and without seccomp the server does not start."""
+import base64
+import ctypes.util
+import hashlib
+import hmac
+import os
+import sys
+
+import harness
+from harness import ROOT, Instance, StartFailed, children, equal, eventually, match, message_of, program
+
+ROLES = ("smtp-in", "store", "access", "auth")
+LANDLOCK_CREATE_RULESET = 444  # the same number on every architecture
+
+# Takes system calls away, as an older kernel would not have them, and becomes the program: wrapper BINARY ARGUMENTS…
+WITHOUT = """#!%s
+import ctypes, os, sys
+lib = ctypes.CDLL(%r)
+lib.seccomp_init.restype = ctypes.c_void_p
+enosys = 0x00050000 | 38
+class Compare(ctypes.Structure):
+    _fields_ = [("arg", ctypes.c_uint), ("op", ctypes.c_int), ("a", ctypes.c_uint64), ("b", ctypes.c_uint64)]
+f = ctypes.c_void_p(lib.seccomp_init(0x7fff0000))
+lib.seccomp_rule_add_array.argtypes = [ctypes.c_void_p, ctypes.c_uint32, ctypes.c_int, ctypes.c_uint, ctypes.c_void_p]
+for name in %r:
+    number = name if isinstance(name, int) else lib.seccomp_syscall_resolve_name(name)
+    assert lib.seccomp_rule_add_array(f, enosys, number, 0, None) == 0
+if b"seccomp" in %r:
+    only = Compare(0, 4, 22, 0)  # equal to PR_SET_SECCOMP
+    assert lib.seccomp_rule_add_array(f, enosys, lib.seccomp_syscall_resolve_name(b"prctl"), 1, ctypes.byref(only)) == 0
+lib.seccomp_load.argtypes = [ctypes.c_void_p]
+assert lib.seccomp_load(f) == 0
+os.execv(%r, sys.argv)
+"""
+
+
+def process_status(path):
+    with open(path) as f:
+        return dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
+
+
+def roles(house):
+    """{name of the role: process id}"""
+    names = {process_status(f"/proc/{pid}/status")["Name"]: pid for pid in children(house.process.pid)}
+    return {name.removeprefix("ph-"): pid for name, pid in names.items()}
+
+
+def without(house, *calls):
+    """Makes the house start without these system calls."""
+    path = os.path.join(house.parent, "wrapper")
+    with open(path, "w") as f:
+        library = ctypes.util.find_library("seccomp") or "libseccomp.so.2"
+        f.write(WITHOUT % (sys.executable, library, calls, calls, house.binary))
+    os.chmod(path, 0o755)
+    house.binary = path
+
+
+def test_every_thread_is_inside():
+    with Instance() as house:
+        running = roles(house)
+        equal(sorted(running), sorted(ROLES), "roles")
+        for name, pid in running.items():
+            threads = os.listdir(f"/proc/{pid}/task")
+            for thread in threads:
+                status = process_status(f"/proc/{pid}/task/{thread}/status")
+                got = {key: status[key].strip() for key in ("Seccomp", "NoNewPrivs", "CapEff", "CapPrm")}
+                equal(got, {"Seccomp": "2", "NoNewPrivs": "1", "CapEff": "0" * 16, "CapPrm": "0" * 16}, f"status of {name}")
+                assert "0" not in status["Uid"].split(), f"{name} runs as root"
+            with open(f"/proc/{pid}/limits") as f:
+                match(f.read(), r"Max core file size +0 +0 ", f"limits of {name}")
+            assert os.stat(f"/proc/{pid}/mem").st_uid == 0, f"{name} can be read by its user"
+        shown = house.status()["roles"]
+        for name in ROLES:
+            equal(shown[name]["seccomp"], "on", f"seccomp of {name}")
+            assert shown[name]["landlock"] >= 2, f"landlock of {name}: {shown[name]['landlock']}"
+
+
+def scram(wire, user, password):
+    """SCRAM-SHA-256 (RFC 7677) by hand."""
+    def encode(text):
+        return base64.b64encode(text.encode()).decode()
+    first = f"n={user},r=fyko"
+    reply = wire.expect("AUTH SCRAM-SHA-256 " + encode("n,," + first), 334)
+    challenge = base64.b64decode(reply[4:]).decode()
+    nonce, salt, rounds = match(challenge, r"^r=(.*),s=(.*),i=(\d+)$").groups()
+    salted = hashlib.pbkdf2_hmac("sha256", password.encode(), base64.b64decode(salt), int(rounds))
+    key = hmac.digest(salted, b"Client Key", "sha256")
+    last = f"c=biws,r={nonce}"
+    signature = hmac.digest(hashlib.sha256(key).digest(), f"{first},{challenge},{last}".encode(), "sha256")
+    proof = base64.b64encode(bytes(a ^ b for a, b in zip(key, signature))).decode()
+    reply = wire.say(base64.b64encode(f"{last},p={proof}".encode()).decode())
+    if reply.startswith("334"):
+        reply = wire.say("")
+    assert reply.startswith("235"), reply
+
+
+def test_the_whole_walk():
+    with Instance() as house:
+        before = roles(house)
+        with house.lines("submission") as wire:
+            wire.reply()
+            wire.expect("EHLO client.example", 250)
+            wire.expect("STARTTLS", 220)
+            wire.starttls(house.tls())
+            wire.expect("EHLO client.example", 250)
+            scram(wire, house.address("alice"), house.passwords["alice"])
+            wire.expect("NOOP", 250)
+        house.send("bob", message_of("line of a long message\n" * 50000), user="alice", service="submissions", sender=house.address("alice"))
+        house.send(["bob", "alice"], "small", service="smtp", starttls=True)
+        box = house.wait_for(2, "bob")
+        assert any(len(m) > 1000000 for m in box)
+        client = house.pop("bob", "pop3")
+        client.dele(1)
+        client.quit()
+        house.wait_for(1, "bob")
+        equal(len(house.mailbox("bob")), 1, "messages after DELE")
+        house.add_account("carol")  # a reload, with its configuration, TLS files and secrets
+        house.send("carol", "for the new account")
+        house.wait_for(1, "carol")
+        equal(roles(house), before, "processes of the roles")
+
+
+def test_again_after_a_restart():
+    """The store replays and the roles come back inside the sandbox."""
+    with Instance() as house:
+        house.send("alice", "before")
+        house.wait_for(1)
+        house.kill_all()
+        house.start()
+        equal(len(house.wait_for(1)), 1, "messages")
+        before = roles(house)
+        for name in ROLES:
+            os.kill(before[name], 9)
+        eventually(lambda: set(roles(house)) == set(ROLES) and not set(roles(house).values()) & set(before.values()), 10, "new roles")
+        eventually(lambda: all(r.get("seccomp") == "on" for r in house.status()["roles"].values()), 10, "sandbox of the new roles")
+        house.send("alice", "after")
+        house.wait_for(2)
+
+
+def test_without_seccomp_it_does_not_start():
+    with Instance(start=False) as house:
+        without(house, b"seccomp")
+        try:
+            house.start()
+        except StartFailed as e:
+            equal(e.returncode, 78, "exit code")
+            match(str(e), "event=sandbox_incomplete .*no seccomp filters.*sandbox best-effort")
+        else:
+            raise AssertionError("it started")
+
+
+def test_without_seccomp_by_best_effort():
+    with Instance(settings={"sandbox": "best-effort"}, start=False) as house:
+        without(house, b"seccomp")
+        house.start()
+        for name, role in house.status()["roles"].items():
+            equal(role["seccomp"], "off", f"seccomp of {name}")
+            assert role["landlock"] >= 2, f"landlock of {name}"
+        match(house.log(), "level=warn event=sandbox_incomplete .*no seccomp filters")
+        house.send("alice")
+        house.wait_for(1)
+
+
+def test_without_landlock():
+    with Instance(start=False) as house:
+        without(house, LANDLOCK_CREATE_RULESET)
+        house.start()
+        for name, role in house.status()["roles"].items():
+            equal((role["seccomp"], role["landlock"]), ("on", 0), f"sandbox of {name}")
+        match(house.log(), "level=warn event=sandbox_incomplete .*no Landlock")
+        house.send("alice")
+        house.wait_for(1)
+
+
+def test_setting():
+    with Instance(settings={"sandbox": "no"}, start=False) as house:
+        code, _, err = house.cli("config", "check")
+        assert code != 0
+        match(err, r'sandbox: "no" cannot be; expected required or best-effort')
+
+
+def test_systemd_unit():
+    """What systemd gives the service is rated below 2.0 of 10."""
+    harness.need("systemd-analyze")
+    unit = os.path.join(ROOT, "contrib", "systemd", "posthouse.service")
+    code, out, err = program("systemd-analyze", "security", "--offline=true", "--no-pager", unit)
+    exposure = float(match(out, r"exposure level for posthouse\.service: ([0-9.]+)", out + err)[1])
+    assert code == 0 and exposure < 2.0, f"{exposure}\n{out}"
+
+
+if __name__ == "__main__":
+    harness.main()

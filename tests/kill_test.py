@@ -248,7 +248,8 @@ def play_round(house, book, plan, **audit):
     unacked = book.audit(house, **audit)
     house.kill_all() if plan.end_by_kill else house.stop()
     what = f"victim {plan.victim} at {how}" + (", index deleted" if plan.drop_index else "")
-    counts = f"sent {len(book.messages) - sent}, acked {book.count(ledger.ACKED) - acked}, all found, unacked found {unacked}"
+    acked, sent = book.count(ledger.ACKED) - acked, len(book.messages) - sent
+    counts = f"sent {sent}, acked {acked}, all found, unacked found {unacked}"
     return f"round {plan.number}: {what}: {counts} ({time.monotonic() - begun:.1f} s)"
 
 

@@ -101,15 +101,24 @@ void tls_accept_alpn(SSL_CTX *ctx, const char *name)
 }
 
 /* In TLS 1.2 without the extended master secret somebody in the middle can have the same keys on both of his sides
- * (RFC 9266 4.2). The context is there and empty, which in 1.2 is another thing than none (RFC 5705 4). */
+ * (RFC 7627 1, 9266 4.2). */
+static bool is_unique(SSL *ssl) { return SSL_version(ssl) >= TLS1_3_VERSION || SSL_get_extms_support(ssl) == 1; }
+
+/* The context is there and empty, which in TLS 1.2 is another thing than none (RFC 5705 4). */
 static size_t export(SSL *ssl, uint8_t out[TLS_EXPORTER_LEN])
 {
     static const char label[] = "EXPORTER-Channel-Binding";
     static const uint8_t nothing[1];
-    if (SSL_version(ssl) < TLS1_3_VERSION && SSL_get_extms_support(ssl) != 1)
-        return 0;
     int r = SSL_export_keying_material(ssl, out, TLS_EXPORTER_LEN, label, sizeof(label) - 1, nothing, 0, 1);
     return r == 1 ? TLS_EXPORTER_LEN : 0;
+}
+
+/* The client's Finished is the first one, in a resumed session the server's. */
+static size_t first_finished(SSL *ssl, uint8_t out[TLS_UNIQUE_MAX])
+{
+    size_t n = SSL_session_reused(ssl) ? SSL_get_finished(ssl, out, TLS_UNIQUE_MAX)
+                                       : SSL_get_peer_finished(ssl, out, TLS_UNIQUE_MAX);
+    return n <= TLS_UNIQUE_MAX ? n : 0;
 }
 
 /* By the hash of the certificate's signature, SHA-256 in the place of MD5 and SHA-1; undefined where the signature has
@@ -128,7 +137,9 @@ static size_t hash_certificate(X509 *x, uint8_t out[EVP_MAX_MD_SIZE])
 
 void tls_bindings(SSL *ssl, struct tls_bindings *out)
 {
-    out->exporter_n = export(ssl, out->exporter);
+    bool unique = is_unique(ssl);
+    out->exporter_n = unique ? export(ssl, out->exporter) : 0;
+    out->unique_n = unique && SSL_version(ssl) < TLS1_3_VERSION ? first_finished(ssl, out->unique) : 0;
     out->end_point_n = hash_certificate(SSL_get_certificate(ssl), out->end_point);
     ERR_clear_error();
 }

@@ -16,9 +16,12 @@ void tls_accept_alpn(SSL_CTX *ctx, const char *name);
 void tls_describe(const SSL *ssl, struct buf *out);
 /* What only the two ends of this connection know of it (RFC 5056), each of length 0 if it is undefined. */
 #define TLS_EXPORTER_LEN 32
+#define TLS_UNIQUE_MAX   64
 struct tls_bindings {
     uint8_t exporter[TLS_EXPORTER_LEN]; /* tls-exporter, RFC 9266: TLS 1.3, or 1.2 with the extended master secret */
     size_t exporter_n;
+    uint8_t unique[TLS_UNIQUE_MAX]; /* tls-unique, RFC 5929 3: the first Finished; TLS 1.2 with that secret alone */
+    size_t unique_n;
     uint8_t end_point[EVP_MAX_MD_SIZE]; /* tls-server-end-point, RFC 5929 4.1: the hash of the server's certificate */
     size_t end_point_n;
 };

@@ -23,10 +23,11 @@ enum state {
     ENDED,
 };
 
-enum { CHANNEL_EXPORTER, CHANNEL_END_POINT, CHANNEL_BINDINGS };
+enum { CHANNEL_EXPORTER, CHANNEL_UNIQUE, CHANNEL_END_POINT, CHANNEL_BINDINGS };
 
 static const str channel_name[CHANNEL_BINDINGS] = {
     [CHANNEL_EXPORTER] = { "tls-exporter", 12 },          /* RFC 9266 3 */
+    [CHANNEL_UNIQUE] = { "tls-unique", 10 },              /* RFC 5929 3 */
     [CHANNEL_END_POINT] = { "tls-server-end-point", 20 }, /* RFC 5929 4 */
 };
 
@@ -349,7 +350,8 @@ struct sasl_server *sasl_server_new(str mech, str nonce)
         return NULL;
     s->mech = m;
     s->user = s->authzid = s->secret = BUF(SASL_MESSAGE_MAX);
-    s->channel[CHANNEL_EXPORTER] = s->channel[CHANNEL_END_POINT] = BUF(SASL_BINDING_MAX);
+    for (size_t i = 0; i < CHANNEL_BINDINGS; i++)
+        s->channel[i] = BUF(SASL_BINDING_MAX);
     s->binding = BUF(2 * SASL_MESSAGE_MAX);
     s->server_nonce = BUF(128);
     s->auth = s->text = BUF(4 * SASL_MESSAGE_MAX);
@@ -369,7 +371,7 @@ void sasl_server_free(struct sasl_server *s)
     if (!s)
         return;
     struct buf *all[] = { &s->user, &s->authzid, &s->secret, &s->binding, &s->server_nonce, &s->auth, &s->text,
-                          &s->channel[CHANNEL_EXPORTER], &s->channel[CHANNEL_END_POINT] };
+                          &s->channel[CHANNEL_EXPORTER], &s->channel[CHANNEL_UNIQUE], &s->channel[CHANNEL_END_POINT] };
     for (size_t i = 0; i < ARRAY_LEN(all); i++) {
         wipe(all[i]);
         buf_done(all[i]);
@@ -380,6 +382,7 @@ void sasl_server_free(struct sasl_server *s)
 void sasl_server_bind(struct sasl_server *s, const struct sasl_bindings *b)
 {
     keep(&s->channel[CHANNEL_EXPORTER], b->exporter); /* one that cannot be kept is not supported */
+    keep(&s->channel[CHANNEL_UNIQUE], b->unique);
     keep(&s->channel[CHANNEL_END_POINT], b->end_point);
     s->plus_offered = b->plus_offered;
 }

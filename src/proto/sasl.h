@@ -1,7 +1,7 @@
 /* SASL server mechanisms (RFC 4422) as pure machines: PLAIN (4616), LOGIN (draft-murchison-sasl-login), SCRAM-SHA-256
- * and SCRAM-SHA-256-PLUS (5802, 7677) with the channel bindings tls-exporter (9266) and tls-server-end-point
- * (5929 4). The network role parses here and asks the auth role typed questions; it never sees a hash (DESIGN 8.6).
- * Messages are raw bytes: base64 belongs to the protocol around it. */
+ * and SCRAM-SHA-256-PLUS (5802, 7677) with the channel bindings tls-exporter (9266), tls-unique and
+ * tls-server-end-point (5929). The network role parses here and asks the auth role typed questions; it never sees a
+ * hash (DESIGN 8.6). Messages are raw bytes: base64 belongs to the protocol around it. */
 #pragma once
 #include "base/str.h"
 
@@ -35,6 +35,7 @@ struct sasl_out {
 /* What identifies the TLS connection to both of its ends. Each at most SASL_BINDING_MAX bytes, "" if it has none. */
 struct sasl_bindings {
     str exporter;      /* tls-exporter */
+    str unique;        /* tls-unique */
     str end_point;     /* tls-server-end-point */
     bool plus_offered; /* SCRAM-SHA-256-PLUS stood in the list: a client that saw none there ("y") saw another list */
 };

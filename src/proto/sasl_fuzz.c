@@ -13,7 +13,10 @@ static void check(bool ok)
 
 static void check_out(enum sasl_step step, const struct sasl_out *out)
 {
-    if (step == SASL_ASK_PASSWORD || step == SASL_ASK_SALT || step == SASL_ASK_PROOF || step == SASL_OK) {
+    if (step == SASL_BINDING)
+        check(str_starts(out->text, S("Channel binding failed: ")));
+    if (step == SASL_ASK_PASSWORD || step == SASL_ASK_SALT || step == SASL_ASK_PROOF || step == SASL_OK ||
+        step == SASL_BINDING) {
         check(out->user.n > 0 && out->user.n <= SASL_MESSAGE_MAX && utf8_valid(out->user));
         check(str_chr(out->user, '\0') < 0 && str_chr(out->user, '\n') < 0);
         check(out->authzid.n == 0 || str_ieq(out->authzid, out->user));
@@ -27,11 +30,16 @@ static void check_out(enum sasl_step step, const struct sasl_out *out)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const str mechanisms[] = { { "PLAIN", 5 }, { "LOGIN", 5 }, { "SCRAM-SHA-256", 13 } };
+    static const str mechanisms[] = { { "PLAIN", 5 }, { "LOGIN", 5 }, { "SCRAM-SHA-256", 13 },
+                                      { "SCRAM-SHA-256-PLUS", 18 } };
+    static const struct sasl_bindings bindings = { .exporter = { "0123", 4 }, .end_point = { "4567", 4 },
+                                                   .plus_offered = true };
     static const char signature[SASL_PROOF_LEN];
     if (size < 1)
         return 0;
-    struct sasl_server *s = sasl_server_new(mechanisms[data[0] % 3], S("0123456789abcdefghij"));
+    struct sasl_server *s = sasl_server_new(mechanisms[data[0] % 4], S("0123456789abcdefghij"));
+    if (data[0] & 32)
+        sasl_server_bind(s, &bindings);
     bool initial = data[0] & 64, yes = data[0] & 128;
     str rest = str_of(data + 1, size - 1);
     struct sasl_out out;

@@ -79,14 +79,13 @@ static void test_rfc7677_example(void **state)
     sasl_server_free(s);
 }
 
+static const uint8_t raw_nonce[18] = { 0, 1, 2, 250 };
+
 /* The exchange up to the client-final-message, where "$" stands for the nonce; returns the step after it. */
-static enum sasl_step scram_until_proof(const char *first, str final, bool right, struct sasl_out *out,
-                                        struct sasl_server **out_s)
+static enum sasl_step play_until_proof(struct sasl_server *s, const char *first, str final, bool right,
+                                       struct sasl_out *out)
 {
     _cleanup_buf_ struct buf message = BUF(4096);
-    static const uint8_t raw[18] = { 0, 1, 2, 250 };
-    struct sasl_server *s = sasl_server_new(S("SCRAM-SHA-256"), str_of(raw, sizeof(raw)));
-    *out_s = s;
     assert_int_equal(sasl_server_start(s, true, str_z(first), out), SASL_ASK_SALT);
     assert_int_equal(sasl_server_salt(s, S("salt"), 5000, out), SASL_CHALLENGE);
     str nonce = str_from(out->text, 2);
@@ -95,6 +94,13 @@ static enum sasl_step scram_until_proof(const char *first, str final, bool right
     buf_add(&message, right ? nonce : S("abc"));
     buf_add(&message, final);
     return sasl_server_respond(s, buf_str(&message), out);
+}
+
+static enum sasl_step scram_until_proof(const char *first, str final, bool right, struct sasl_out *out,
+                                        struct sasl_server **out_s)
+{
+    *out_s = sasl_server_new(S("SCRAM-SHA-256"), str_of(raw_nonce, sizeof(raw_nonce)));
+    return play_until_proof(*out_s, first, final, right, out);
 }
 
 static void test_scram_final(void **state)
@@ -109,9 +115,9 @@ static void test_scram_final(void **state)
         { "y,,n=u,r=abc", "c=eSws,r=$,p=" CLIENT_PROOF, true, SASL_ASK_PROOF },
         { "n,a=u,n=u,r=abc", "c=bixhPXUs,r=$,p=" CLIENT_PROOF, true, SASL_ASK_PROOF },
         { "n,,n=u,r=abc", "c=biws,r=$,x=ignored,p=" CLIENT_PROOF, true, SASL_ASK_PROOF },
-        { "n,,n=u,r=abc", "c=eSws,r=$,p=" CLIENT_PROOF, true, SASL_FAIL },       /* header changed on the way */
-        { "y,,n=u,r=abc", "c=biws,r=$,p=" CLIENT_PROOF, true, SASL_FAIL },       /* downgrade */
-        { "n,,n=u,r=abc", "c=biwsAAAA,r=$,p=" CLIENT_PROOF, true, SASL_FAIL },   /* binding data with "n" */
+        { "n,,n=u,r=abc", "c=eSws,r=$,p=" CLIENT_PROOF, true, SASL_BINDING },    /* header changed on the way */
+        { "y,,n=u,r=abc", "c=biws,r=$,p=" CLIENT_PROOF, true, SASL_BINDING },    /* downgrade */
+        { "n,,n=u,r=abc", "c=biwsAAAA,r=$,p=" CLIENT_PROOF, true, SASL_BINDING }, /* binding data with "n" */
         { "n,,n=u,r=abc", "c=biws,r=$,p=" CLIENT_PROOF, false, SASL_FAIL },      /* client's part alone */
         { "n,,n=u,r=abc", "c=biws,r=$x,p=" CLIENT_PROOF, true, SASL_FAIL },
         { "n,,n=u,r=abc", "c=biws,r=$", true, SASL_MALFORMED },
@@ -223,6 +229,160 @@ static void test_scram_order(void **state)
     sasl_server_free(s);
 }
 
+static const struct sasl_bindings bindings = {
+    .exporter = { "exporter\0bytes", 14 }, .unique = { "finished", 8 }, .end_point = { "hash,of=it", 10 },
+    .plus_offered = true,
+};
+
+static struct sasl_server *new_plus(const struct sasl_bindings *b)
+{
+    struct sasl_server *s = sasl_server_new(S("SCRAM-SHA-256-PLUS"), str_of(raw_nonce, sizeof(raw_nonce)));
+    assert_non_null(s);
+    if (b)
+        sasl_server_bind(s, b);
+    return s;
+}
+
+/* The client-final-message for that GS2 header and those bytes, "$" for the nonce. */
+static void plus_final(struct buf *out, str header, str bytes)
+{
+    _cleanup_buf_ struct buf input = BUF(256);
+    buf_add(&input, header);
+    buf_add(&input, bytes);
+    buf_add(out, S("c="));
+    base64_encode(out, buf_str(&input));
+    buf_add(out, S(",r=$,p=" CLIENT_PROOF));
+}
+
+static void test_plus_final(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *header;
+        str sent, bytes;
+        enum sasl_step step;
+    } cases[] = {
+        { "p=tls-exporter,,", { "p=tls-exporter,,", 16 }, { "exporter\0bytes", 14 }, SASL_ASK_PROOF },
+        { "p=tls-unique,,", { "p=tls-unique,,", 14 }, { "finished", 8 }, SASL_ASK_PROOF },
+        { "p=tls-server-end-point,,", { "p=tls-server-end-point,,", 24 }, { "hash,of=it", 10 }, SASL_ASK_PROOF },
+        { "p=tls-exporter,a=u,", { "p=tls-exporter,a=u,", 19 }, { "exporter\0bytes", 14 }, SASL_ASK_PROOF },
+        { "p=tls-exporter,,", { "p=tls-exporter,,", 16 }, { "exporter\0bytez", 14 }, SASL_BINDING },
+        { "p=tls-exporter,,", { "p=tls-exporter,,", 16 }, { "exporter", 8 }, SASL_BINDING },
+        { "p=tls-exporter,,", { "p=tls-exporter,,", 16 }, { "exporter\0bytes!", 15 }, SASL_BINDING },
+        { "p=tls-exporter,,", { "p=tls-exporter,,", 16 }, { "", 0 }, SASL_BINDING },
+        { "p=tls-exporter,,", { "p=tls-exporter,,", 16 }, { "hash,of=it", 10 }, SASL_BINDING },
+        { "p=tls-exporter,,", { "p=tls-server-end-point,,", 24 }, { "hash,of=it", 10 }, SASL_BINDING },
+        { "p=tls-exporter,,", { "n,,", 3 }, { "", 0 }, SASL_BINDING },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        _cleanup_buf_ struct buf first = BUF(256), final = BUF(256);
+        struct sasl_out out;
+        struct sasl_server *s = new_plus(&bindings);
+        buf_addf(&first, "%sn=u,r=abc%c", cases[i].header, '\0');
+        plus_final(&final, cases[i].sent, cases[i].bytes);
+        enum sasl_step step = play_until_proof(s, first.p, buf_str(&final), true, &out);
+        if (step != cases[i].step)
+            print_error("case %zu\n", i);
+        assert_int_equal(step, cases[i].step);
+        assert_str(out.user, S("u"));
+        if (step == SASL_BINDING)
+            assert_str(out.text, S("Channel binding failed: channel-bindings-dont-match"));
+        else
+            assert_true(str_find(out.auth_message, str_first(buf_str(&final), 20)) > 0);
+        sasl_server_free(s);
+    }
+}
+
+static void test_plus_first(void **state)
+{
+    (void)state;
+    static const char unsupported[] = "Channel binding failed: unsupported-channel-binding-type";
+    static const struct {
+        const char *first;
+        enum sasl_step step, without; /* with all bindings, with none */
+    } cases[] = {
+        { "p=tls-exporter,,n=u,r=abc", SASL_ASK_SALT, SASL_BINDING },
+        { "p=tls-unique,,n=u,r=abc", SASL_ASK_SALT, SASL_BINDING },
+        { "p=tls-server-end-point,,n=u,r=abc", SASL_ASK_SALT, SASL_BINDING },
+        { "p=tls-unique-for-telnet,,n=u,r=abc", SASL_BINDING, SASL_BINDING },
+        { "p=TLS-EXPORTER,,n=u,r=abc", SASL_BINDING, SASL_BINDING },
+        { "p=x,,n=u,r=abc", SASL_BINDING, SASL_BINDING },
+        { "p=tls-exporter,a=root,n=u,r=abc", SASL_FAIL, SASL_BINDING },
+        { "p=,,n=u,r=abc", SASL_MALFORMED, SASL_MALFORMED },
+        { "p,,n=u,r=abc", SASL_MALFORMED, SASL_MALFORMED },
+        { "p=tls exporter,,n=u,r=abc", SASL_MALFORMED, SASL_MALFORMED },
+        { "p=tls_exporter,,n=u,r=abc", SASL_MALFORMED, SASL_MALFORMED },
+        { "n,,n=u,r=abc", SASL_MALFORMED, SASL_MALFORMED }, /* the mechanism says that there is a binding */
+        { "y,,n=u,r=abc", SASL_MALFORMED, SASL_MALFORMED },
+        { "p=tls-exporter,,n=u", SASL_MALFORMED, SASL_MALFORMED },
+    };
+    for (size_t i = 0; i < 2 * ARRAY_LEN(cases); i++) {
+        bool bound = i < ARRAY_LEN(cases);
+        const char *first = cases[i % ARRAY_LEN(cases)].first;
+        enum sasl_step want = bound ? cases[i].step : cases[i - ARRAY_LEN(cases)].without;
+        struct sasl_out out;
+        struct sasl_server *s = new_plus(bound ? &bindings : NULL);
+        enum sasl_step step = sasl_server_start(s, true, str_z(first), &out);
+        if (step != want)
+            print_error("case %zu: %s\n", i, first);
+        assert_int_equal(step, want);
+        if (step == SASL_BINDING) {
+            assert_str(out.user, S("u"));
+            assert_str(out.text, str_z(unsupported));
+            assert_int_equal(sasl_server_salt(s, S("salt"), 4096, &out), SASL_MALFORMED);
+        }
+        sasl_server_free(s);
+    }
+}
+
+/* "y" means: I could, you cannot. When -PLUS was in the list, somebody has taken it out (RFC 5802 6). */
+static void test_downgrade(void **state)
+{
+    (void)state;
+    static const struct sasl_bindings nothing = { .plus_offered = false };
+    static const struct {
+        const char *first;
+        const struct sasl_bindings *bindings;
+        enum sasl_step step;
+    } cases[] = {
+        { "y,,n=u,r=abc", &bindings, SASL_BINDING },  { "n,,n=u,r=abc", &bindings, SASL_ASK_SALT },
+        { "y,,n=u,r=abc", &nothing, SASL_ASK_SALT },  { "n,,n=u,r=abc", &nothing, SASL_ASK_SALT },
+        { "y=,,n=u,r=abc", &bindings, SASL_MALFORMED }, { "p=tls-exporter,,n=u,r=abc", &bindings, SASL_MALFORMED },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+        struct sasl_out out;
+        struct sasl_server *s = sasl_server_new(S("SCRAM-SHA-256"), str_of(raw_nonce, sizeof(raw_nonce)));
+        sasl_server_bind(s, cases[i].bindings);
+        assert_int_equal(sasl_server_start(s, true, str_z(cases[i].first), &out), cases[i].step);
+        if (cases[i].step == SASL_BINDING)
+            assert_str(out.text, S("Channel binding failed: server-does-support-channel-binding"));
+        sasl_server_free(s);
+    }
+}
+
+/* One that is too long to be kept is as one that is not there; the longest is kept, and the caller's bytes may go. */
+static void test_binding_lengths(void **state)
+{
+    (void)state;
+    char bytes[SASL_BINDING_MAX + 1];
+    memset(bytes, 'b', sizeof(bytes));
+    for (size_t n = SASL_BINDING_MAX; n <= SASL_BINDING_MAX + 1; n++) {
+        _cleanup_buf_ struct buf final = BUF(512);
+        struct sasl_out out;
+        const struct sasl_bindings b = { .exporter = str_of(bytes, n) };
+        struct sasl_server *s = new_plus(&b);
+        if (n > SASL_BINDING_MAX) {
+            assert_int_equal(sasl_server_start(s, true, S("p=tls-exporter,,n=u,r=abc"), &out), SASL_BINDING);
+        } else {
+            plus_final(&final, S("p=tls-exporter,,"), str_of(bytes, n));
+            memset(bytes, 'x', sizeof(bytes));
+            assert_int_equal(play_until_proof(s, "p=tls-exporter,,n=u,r=abc", buf_str(&final), true, &out),
+                             SASL_ASK_PROOF);
+        }
+        sasl_server_free(s);
+    }
+}
+
 static void test_plain(void **state)
 {
     (void)state;
@@ -312,7 +472,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rfc7677_example), cmocka_unit_test(test_scram_final), cmocka_unit_test(test_scram_first),
         cmocka_unit_test(test_scram_order),     cmocka_unit_test(test_plain),       cmocka_unit_test(test_plain_whole),
-        cmocka_unit_test(test_login),
+        cmocka_unit_test(test_login),           cmocka_unit_test(test_plus_final),  cmocka_unit_test(test_plus_first),
+        cmocka_unit_test(test_downgrade),       cmocka_unit_test(test_binding_lengths),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -102,7 +102,7 @@ static void take_step(struct auth_run *run, enum sasl_step step, const struct sa
 str auth_run_bind(struct auth_run *run, SSL *ssl)
 {
     tls_bindings(ssl, &run->bindings);
-    run->plus_offered = run->bindings.exporter_n || run->bindings.end_point_n;
+    run->plus_offered = run->bindings.exporter_n || run->bindings.unique_n || run->bindings.end_point_n;
     return run->plus_offered ? S(SASL_MECHANISMS_BOUND) : S(SASL_MECHANISMS);
 }
 
@@ -120,6 +120,7 @@ static void give_bindings(struct auth_run *run)
 {
     const struct tls_bindings *b = &run->bindings;
     struct sasl_bindings bindings = { .exporter = str_of(b->exporter, b->exporter_n),
+                                      .unique = str_of(b->unique, b->unique_n),
                                       .end_point = str_of(b->end_point, b->end_point_n),
                                       .plus_offered = run->plus_offered };
     sasl_server_bind(run->sasl, &bindings);

@@ -108,18 +108,32 @@ void smtp_envelope_refuse(struct smtp_session *s, const char *event, str recipie
     reply(s, why->code, why->enhanced, why->text);
 }
 
+/* Asked of the file system once a second; between that, what came in is taken off. */
+static uint64_t free_bytes(struct smtp_in *in)
+{
+    struct statvfs fs;
+    uint64_t now = loop_now(in->role->loop);
+    if (!in->room.known || now - in->room.asked_at >= 1000) {
+        in->room.known = fstatvfs(in->role->data_dir, &fs) == 0;
+        in->room.asked_at = now;
+        in->room.bytes = in->room.known ? (uint64_t)fs.f_bavail * fs.f_frsize : UINT64_MAX;
+        in->room.received = in->count.bytes;
+    }
+    uint64_t since = in->count.bytes - in->room.received;
+    return in->room.bytes > since ? in->room.bytes - since : 0;
+}
+
 /* Free room and a store that keeps up, else 452 4.3.1 (DESIGN 2). */
 static bool room(struct smtp_session *s, uint64_t size)
 {
     struct smtp_in *in = s->in;
-    struct statvfs fs;
     const struct conf *c = s->policy->config->conf;
     str why = STR_NONE;
     if (in->log_dead)
         why = S("The disk of this host has failed; try again later");
     else if (in->reported - in->applied > BACKLOG_MAX)
         why = S("This host is busy placing mail; try again later");
-    else if (fstatvfs(in->role->data_dir, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < c->min_free + size)
+    else if (free_bytes(in) < c->min_free + size)
         why = S("Not enough disk space; try again later");
     if (!why.n)
         return true;

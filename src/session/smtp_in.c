@@ -41,17 +41,16 @@ static void log_ready(struct loop_io *io, uint32_t events)
     struct log_position done[PROGRESS_BATCH];
     int n;
     (void)events;
-    do {
-        n = receive_log_progress(in->log, done, PROGRESS_BATCH);
-        if (n > 0)
-            send_positions(in, IPC_LOG_SYNCED, done, (size_t)n);
-    } while (n == PROGRESS_BATCH);
+    while ((n = receive_log_progress(in->log, done, PROGRESS_BATCH)) == PROGRESS_BATCH)
+        send_positions(in, IPC_LOG_SYNCED, done, PROGRESS_BATCH);
     if (n < 0 && !in->log_dead) {
         in->log_dead = true;
         events_say(&in->role->events, EVENT_ERROR, "log_failed",
                    S("a sync of the receive log failed: nothing more is acknowledged, the role restarts"));
     }
-    smtp_intake_synced(in);
+    smtp_intake_synced(in); /* clients first: the store can take the processor as soon as it is told */
+    if (n > 0)
+        send_positions(in, IPC_LOG_SYNCED, done, (size_t)n);
     if (in->log_dead)
         loop_stop(in->role->loop);
     else if (in->role->stopping && !in->waiting)

@@ -38,7 +38,8 @@ struct smtp_in {
     struct smtp_session *all;
     size_t n_sessions;
     size_t held;                           /* bytes of content in memory */
-    struct mime_parser *spare_mime[16]; size_t n_spare_mime;
+    struct mime_parser *spare_mime[128]; size_t n_spare_mime;
+    struct { bool known; uint64_t asked_at, bytes, received; } room; /* free on the disk */
     struct smtp_counters count;
 };
 

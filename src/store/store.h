@@ -33,8 +33,8 @@ struct store_config {
 };
 
 /* Opens journal and index (lock file `lock` in data_fd: -EBUSY when another process has it), replays the journal beyond
- * what the index has applied, rebuilds the index if it is missing, damaged or ahead of the journal. -EPROTO: the journal
- * was written by a newer version. */
+ * what the index has applied, rebuilds the index if it is missing, damaged or ahead of the journal. -EPROTO: the
+ * journal was written by a newer version. */
 int store_open(const struct store_config *config, struct store **out);
 void store_close(struct store *s);
 /* The directory that expansion uses from now on (the blob is the caller's, valid until the next call). Comes before the
@@ -42,8 +42,8 @@ void store_close(struct store *s);
 void store_set_directory(struct store *s, const struct directory *d);
 
 /* A receive log's role has connected: its segments below first_segment are sealed by an earlier process: made durable,
- * read to their valid end, staged; empty or unfinished ones are removed. Also remembers the log. -EBADMSG: not a name of
- * a log; -EINVAL: no directory yet. */
+ * read to their valid end, staged; empty or unfinished ones are removed. Also remembers the log. -EBADMSG: not a
+ * name of a log; -EINVAL: no directory yet. */
 int store_log_attach(struct store *s, str log, uint64_t first_segment);
 /* That log is durable up to there: reads and stages the new records. Idempotent; unknown or old positions are fine.
  * Waits for the disk when very much is staged already. */

@@ -126,7 +126,10 @@ static void test_kill(void **state)
             child(&w, next, pipe_fd[1]);
         }
         close(pipe_fd[1]);
-        usleep(20000 + (unsigned)rand_r(&seed) % 250000);
+        struct pollfd p = { .fd = pipe_fd[0], .events = POLLIN };
+        if (round % 4) /* every fourth time it may be killed while it starts */
+            poll(&p, 1, 20000);
+        usleep((unsigned)rand_r(&seed) % 250000);
         kill(pid, SIGKILL);
         assert_int_equal(waitpid(pid, &status, 0), pid);
         assert_true(WIFSIGNALED(status));
@@ -144,7 +147,7 @@ static void test_kill(void **state)
     uint32_t n = 0;
     for (uint32_t i = 0; i < NUMBERS; i++)
         n += promised[i];
-    assert_true(n > 100); /* else nothing was tried */
+    assert_true(n >= ROUNDS / 2); /* else nothing was tried */
 }
 
 static void say(void *arg, bool finding, str sentence)

@@ -13,6 +13,7 @@ A test passes when it returns, is skipped by harness.skip(reason), and fails by 
 $POSTHOUSE (default: build/posthouse). Everything listens on 127.0.0.1 only.
 """
 import contextlib
+import ctypes
 import inspect
 import json
 import os
@@ -124,7 +125,7 @@ def ports_free(base):
 
 
 def free_base():
-    """A base port whose ports of all services are free. Another instance may still be quicker; start() then tries anew."""
+    """A base port whose ports of all services are free. Another instance may still be quicker: then `with` tries anew."""
     for _ in range(500):
         base = random.randrange(20000, 60000 - 995)
         if ports_free(base):
@@ -140,6 +141,11 @@ def program(*args, **more):
         more.setdefault("stdin", subprocess.DEVNULL)
     done = subprocess.run([str(a) for a in args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more)
     return done.returncode, done.stdout, done.stderr
+
+
+def die_with_parent():
+    """In the child: a server never outlives the test that started it, even one that is killed."""
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def children(pid):
@@ -260,17 +266,22 @@ class Instance:
     # making it
 
     def __enter__(self):
-        try:
-            self.make()
-            if self.wanted:
-                self.start()
-        except BaseException:
-            self.cleanup()
-            raise
-        return self
+        for attempt in range(3):
+            try:
+                self.make()
+                if self.wanted:
+                    self.start()
+                return self
+            except StartFailed as e:
+                self.cleanup()
+                if "Address already in use" not in str(e) or attempt == 2:
+                    raise
+            except BaseException:
+                self.cleanup()
+                raise
 
     def __exit__(self, kind, value, trace):
-        failed = kind is not None and not issubclass(kind, Skip)
+        failed = kind is not None and issubclass(kind, Exception) and not issubclass(kind, Skip)
         try:
             if self.process and not failed:
                 self.stop()
@@ -349,7 +360,8 @@ class Instance:
         self.log_from = self.log_file.tell()
         begun = time.monotonic()
         self.process = subprocess.Popen([self.binary, "serve", "-c", self.conf], stdin=subprocess.DEVNULL,
-                                        stdout=subprocess.PIPE, stderr=self.log_file, cwd=self.parent)
+                                        stdout=subprocess.PIPE, stderr=self.log_file, cwd=self.parent,
+                                        preexec_fn=die_with_parent)
         timer = threading.Timer(seconds, self.process.kill)
         timer.start()
         self.ready = self.process.stdout.readline().decode()
@@ -533,9 +545,7 @@ def run_test(name, function):
     except Skip as e:
         print(f"skip {name}: {e}", flush=True)
         return "skipped"
-    except KeyboardInterrupt:
-        raise
-    except BaseException as e:
+    except Exception as e:
         frames = [f for f in traceback.extract_tb(e.__traceback__) if f.filename != __file__]
         where = f"{os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else "harness"
         print(f"FAIL {name}: {type(e).__name__} at {where}: {e}", flush=True)
@@ -548,6 +558,7 @@ def run_test(name, function):
 
 def main():
     """Runs the test_* functions of the program in their order, or those named on the command line."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     module = sys.modules["__main__"]
     tests = {n: f for n, f in vars(module).items() if n.startswith("test_") and callable(f)}
     names = sys.argv[1:] or list(tests)

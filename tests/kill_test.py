@@ -260,20 +260,20 @@ def check_store(house):
     return out
 
 
-def make_house(binary=None):
-    house = harness.Instance(settings={"log_segment_size": "1M"}, start=False)
+def make_house(binary=None, segment="1M"):
+    house = harness.Instance(settings={"log_segment_size": segment}, start=False)
     house.binary = binary or house.binary
     return house
 
 
 def test_kill():
     print(f"    seed {SEED}: SEED={SEED} tests/kill_test.py test_kill", flush=True)
-    rng = random.Random(SEED)
     with make_house() as house:
-        book = ledger.Ledger(rng, USERS, big=BIG)
+        book = ledger.Ledger(random.Random(SEED), USERS, big=BIG)
         try:
             for number in range(ROUNDS):
-                print("    " + play_round(house, book, Plan(number, random.Random(rng.getrandbits(32)))), flush=True)
+                plan = Plan(number, random.Random(f"{SEED} {number}"))
+                print("    " + play_round(house, book, plan), flush=True)
         except ledger.Loss as e:
             if not expect_loss:
                 raise
@@ -294,8 +294,8 @@ def test_early_250_is_caught():
     """The same round finds the loss in a build that acknowledges before it writes."""
     harness.need("strace", "make", "gcc")
     rng = random.Random(SEED)
-    with variant(BEFORE_WRITE) as program, make_house(program) as house:
-        book = ledger.Ledger(rng, USERS)
+    with variant(BEFORE_WRITE) as program, make_house(program, "32M") as house:
+        book = ledger.Ledger(rng, USERS, sizes=((1, ledger.KB),))  # each pwrite64 is then that of a turn of the loop
         plan = Plan(0, rng)
         plan.points, plan.patience = [("pwrite64", rng.randint(10, 40))], 10
         try:

@@ -7,6 +7,8 @@
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include "admin/admin.h"
 
@@ -28,9 +30,14 @@ static _Noreturn void become_role(struct master *m, enum role_id id, int control
     sigprocmask(SIG_SETMASK, &none, NULL);
     if (dup2(control_fd, ROLE_CONTROL_FD) < 0)
         _exit(EXIT_IO);
-    if (m->drop &&
-        (setgroups(0, NULL) < 0 || setresgid(m->gid, m->gid, m->gid) < 0 || setresuid(m->uid, m->uid, m->uid) < 0))
+    uid_t uid = m->as[id].uid;
+    gid_t gid = m->as[id].gid;
+    if (m->drop && (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)) {
+        admin_complain("role %s cannot become its user (run_as): %s", role_name[id], strerror(errno));
         _exit(EXIT_NOPERM);
+    }
+    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); /* given by systemd to the master alone */
+    umask(0007);
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     snprintf(name, sizeof(name), "%s", role_name[id]);
     char *argv[] = { (char *)"posthouse", (char *)"role", name, NULL };

@@ -41,7 +41,9 @@ struct master {
     int data_fd, blob_fd, base_fd;    /* base_fd: folder of the configuration file */
     struct compiled config;
     uint64_t generation;
-    uid_t uid; gid_t gid; bool drop;  /* what roles run as, when started by root */
+    uid_t uid; gid_t gid;             /* the one user of all roles, or the master's own */
+    bool drop;                        /* roles change their user: started by root, or one user for each role */
+    struct { uid_t uid; gid_t gid; } as[ROLE_COUNT];
     char user[64];
     struct master_socket sockets[ROLE_LISTENERS_MAX]; size_t n_sockets;
     struct master_role roles[ROLE_COUNT];

@@ -18,61 +18,110 @@ static const char *text(struct master *m, str s)
     return z ? z : "";
 }
 
-int master_user(struct master *m)
+/* A user of this host that is not root. 0, or negative after a complaint. */
+static int find_user(str name, uid_t *out_uid, gid_t *out_gid)
 {
-    str name = m->config.conf->run_as;
-    m->uid = geteuid();
-    m->gid = getegid();
-    struct passwd *p = m->uid == 0 && name.n ? getpwnam(text(m, name)) : getpwuid(m->uid);
-    if (m->uid == 0 && !name.n) {
-        admin_complain("run_as is not set: started by root, the roles need a system user of their own to run as. "
-                       "  Make one (useradd --system --no-create-home posthouse) and write `run_as posthouse` into %s",
-                       m->config_path);
-        return -EINVAL;
-    }
-    if (m->uid == 0 && !p) {
+    _cleanup_free_ char *z = str_dupz(name);
+    const struct passwd *p = z ? getpwnam(z) : NULL;
+    if (!p) {
         admin_complain(
             "run_as: there is no user \"%.*s\" on this host. Make it with: useradd --system --no-create-home %.*s",
             STR_ARG(name), STR_ARG(name));
         return -EINVAL;
     }
-    if (m->uid == 0 && p->pw_uid == 0) {
+    if (p->pw_uid == 0) {
         admin_complain("run_as: roles do not run as root; name an unprivileged user");
         return -EINVAL;
     }
-    m->drop = m->uid == 0;
-    if (m->drop) {
-        m->uid = p->pw_uid;
-        m->gid = p->pw_gid;
-    }
-    snprintf(m->user, sizeof(m->user), "%s", p ? p->pw_name : "?");
+    *out_uid = p->pw_uid;
+    *out_gid = p->pw_gid;
     return 0;
 }
 
-static int make_folder(struct master *m, const char *name)
+/* `run_as NAME-*`: each role has the user NAME-ROLE. A role that writes a log has the store's group, as the store reads,
+ * repairs and removes what it wrote. */
+static int user_of_each(struct master *m, str prefix)
 {
-    if (mkdirat(m->data_fd, name, 0700) < 0 && errno != EEXIST)
-        return -errno;
-    if (m->drop && fchownat(m->data_fd, name, m->uid, m->gid, AT_SYMLINK_NOFOLLOW) < 0)
-        return -errno;
+    for (int id = ROLE_MASTER + 1; id < ROLE_COUNT; id++) {
+        struct buf name = BUF(256);
+        buf_addf(&name, "%.*s%s", STR_ARG(prefix), role_name[id]);
+        int r = find_user(buf_str(&name), &m->as[id].uid, &m->as[id].gid);
+        buf_done(&name);
+        if (r < 0)
+            return r;
+    }
+    m->as[ROLE_SMTP_IN].gid = m->as[ROLE_STORE].gid;
+    m->drop = true;
     return 0;
+}
+
+int master_user(struct master *m)
+{
+    str name = m->config.conf->run_as;
+    m->uid = geteuid();
+    m->gid = getegid();
+    if (str_ends(name, S("-*"))) {
+        snprintf(m->user, sizeof(m->user), "%.*s", STR_ARG(str_first(name, sizeof(m->user) - 1)));
+        return user_of_each(m, str_first(name, name.n - 1));
+    }
+    m->drop = m->uid == 0;
+    if (m->drop && !name.n) {
+        admin_complain("run_as is not set: started by root, the roles need a system user of their own to run as. "
+                       "Make one (useradd --system --no-create-home posthouse) and write `run_as posthouse` into %s",
+                       m->config_path);
+        return -EINVAL;
+    }
+    int r = m->drop ? find_user(name, &m->uid, &m->gid) : 0;
+    const struct passwd *p = getpwuid(m->uid);
+    snprintf(m->user, sizeof(m->user), "%s", p ? p->pw_name : "?");
+    for (int id = 0; id < ROLE_COUNT; id++) {
+        m->as[id].uid = m->uid;
+        m->as[id].gid = m->gid;
+    }
+    return r;
+}
+
+/* Folders of the data folder. With a user for each role others than the owner reach them only through the data folder,
+ * which is closed; so `mode` may be open where roles or the master meet. */
+static const struct { const char *name; enum role_id owner; mode_t mode; } folders[] = {
+    { "log", ROLE_STORE, 0750 },   { "log/smtp-in", ROLE_SMTP_IN, 0775 }, { "journal", ROLE_STORE, 0750 },
+    { "trace", ROLE_STORE, 01777 }, { "auth", ROLE_AUTH, 0750 },
+};
+
+static bool one_user(const struct master *m) { return m->as[ROLE_STORE].uid == m->as[ROLE_AUTH].uid; }
+
+/* A master that is not root finds the folders made (contrib/systemd/tmpfiles.conf). */
+static int give(struct master *m, int at, const char *name, enum role_id owner, mode_t mode)
+{
+    struct stat st;
+    uid_t uid = m->as[owner].uid;
+    gid_t gid = one_user(m) || owner == ROLE_SMTP_IN ? m->as[owner].gid : m->gid;
+    if (!m->drop)
+        return 0;
+    if (fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+        return -errno;
+    if ((st.st_uid != uid || st.st_gid != gid) && fchownat(at, name, uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
+        return -errno;
+    return one_user(m) || (st.st_mode & 07777) == mode || fchmodat(at, name, mode, 0) == 0 ? 0 : -errno;
 }
 
 int master_folders(struct master *m)
 {
-    static const char *const names[] = { "log", "log/smtp-in", "journal", "trace", "auth" };
     const char *path = text(m, m->config.conf->data_directory);
-    if (mkdirat(m->base_fd, path, 0700) == 0 && m->drop && fchownat(m->base_fd, path, m->uid, m->gid, 0) < 0)
-        return -errno;
-    m->data_fd = openat(m->base_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int r = 0;
+    if (mkdirat(m->base_fd, path, 0700) == 0 || !one_user(m))
+        r = give(m, m->base_fd, path, ROLE_STORE, 0770);
+    m->data_fd = r < 0 ? -1 : openat(m->base_fd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (m->data_fd < 0) {
-        admin_complain("data_directory %s: %s", path, strerror(errno));
+        admin_complain("data_directory %s: %s", path, strerror(r < 0 ? -r : errno));
         return -EIO;
     }
-    for (size_t i = 0; i < ARRAY_LEN(names); i++) {
-        int r = make_folder(m, names[i]);
+    for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
+        r = mkdirat(m->data_fd, folders[i].name, 0700) < 0 && errno != EEXIST ? -errno : 0;
+        if (r == 0)
+            r = give(m, m->data_fd, folders[i].name, folders[i].owner, folders[i].mode);
         if (r < 0) {
-            admin_complain("data_directory %s: cannot make %s: %s", path, names[i], strerror(-r));
+            admin_complain("data_directory %s: cannot make %s: %s", path, folders[i].name, strerror(-r));
             return r;
         }
     }

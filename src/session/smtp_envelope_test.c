@@ -21,7 +21,7 @@ static void test_recipients(void **state)
     client_talk(&c, "RCPT TO:<info@example.org>\r\n", "250 2.1.5");
     client_talk(&c, "RCPT TO:<postmaster@example.org>\r\n", "250 2.1.5");
     client_talk(&c, "RCPT TO:<Postmaster>\r\n", "250 2.1.5"); /* RFC 5321 4.5.1 */
-    client_talk(&c, "RCPT TO:<nobody@example.org>\r\n", "550 5.1.1 <nobody@example.org>: no such mailbox here");
+    client_talk(&c, "RCPT TO:<nobody@example.org>\r\n", "550 5.1.1 <nobody@example.org>: ");
     client_talk(&c, "RCPT TO:<x@far.example>\r\n", "554 5.7.1");
     client_talk(&c, "RCPT TO:<away@example.org>\r\n", "550 5.4.4 <away@example.org>: leads to another host");
     client_talk(&c, "DATA\r\n", "354");
@@ -70,7 +70,7 @@ static void test_size_and_room(void **state)
     play_greeted(&p, &c, PLAY_SMTP);
     client_talk(&c, "MAIL FROM:<x@far.example> SIZE=2000000\r\n", "552 5.3.4");
     client_talk(&c, "MAIL FROM:<x@far.example> SIZE=1000\r\n", "250");
-    buf_add(&p.settings, S("min_free 1000T\n"));
+    buf_add(&p.settings, S("min_free 999999G\n"));
     play_configure(&p);
     play_expect(&p, p.master, IPC_APPLIED);
     _cleanup_client_ struct play_client d = { .fd = -1 };

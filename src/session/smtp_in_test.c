@@ -134,9 +134,9 @@ static void test_stop_says_goodbye(void **state)
     play_greeted(&p, &c, PLAY_SMTP);
     play_greeted(&p, &d, PLAY_SUBMISSIONS);
     play_stop(&p);
-    client_expect(&c, "421 mx.example.org 4.3.2");
+    client_expect(&c, "421 4.3.2 mx.example.org");
     client_expect_end(&c);
-    client_expect(&d, "421 mx.example.org 4.3.2");
+    client_expect(&d, "421 4.3.2 mx.example.org");
 }
 
 /* A large message under way has a stream open when the log closes. */

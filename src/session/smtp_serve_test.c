@@ -137,6 +137,7 @@ static void test_auth_goes_and_comes_back(void **state)
     client_expect(&c, "454 4.7.0");
     client_talk(&c, "AUTH PLAIN AGEAYg==\r\n", "454 4.7.0");
     play_peer(&p, ROLE_AUTH);
+    assert_int_equal(play_status(&p, "auth_failed"), 2); /* the link is there now */
     play_log_in(&p, &c);
     play_stop(&p);
 }
@@ -204,7 +205,7 @@ static void test_a_refused_client_is_told(void **state)
     play_smtp(&p, "smtpd_client_connection_count_limit 1\n");
     play_greeted(&p, &c, PLAY_SMTP);
     client_open(&d, p.port[PLAY_SMTP]);
-    client_expect(&d, "421 mx.example.org 4.7.0 Too many connections");
+    client_expect(&d, "421 4.7.0 mx.example.org Too many connections");
     client_expect_end(&d);
     play_stop(&p);
 }
@@ -221,9 +222,9 @@ static void test_timeouts(void **state)
     client_talk(&d, "MAIL FROM:<>\r\n", "250");
     client_talk(&d, "RCPT TO:<anna@example.org>\r\n", "250");
     client_talk(&d, "DATA\r\n", "354");
-    client_expect(&c, "421 mx.example.org 4.4.2");
+    client_expect(&c, "421 4.4.2 mx.example.org");
     client_expect_end(&c);
-    client_expect(&d, "421 mx.example.org 4.4.2");
+    client_expect(&d, "421 4.4.2 mx.example.org");
     client_expect_end(&d);
     client_expect_end(&tls);
     assert_int_equal(play_status(&p, "timeouts"), 3);

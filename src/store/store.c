@@ -265,6 +265,28 @@ int store_make_way(struct store *s)
     return r;
 }
 
+/* A damaged index is made anew; nothing of it was the truth. */
+static int mend(struct store *s, int r)
+{
+    if (r != -EBADMSG)
+        return r;
+    r = store_reindex(s);
+    return r == -EBADMSG ? -EIO : r;
+}
+
+int store_publish(struct store *s)
+{
+    if (s->failed)
+        return s->failed;
+    journal_clear(s->journal);
+    return mend(s, apply_durable(s));
+}
+
+bool store_syncing(const struct store *s)
+{
+    return s->flying;
+}
+
 int store_turn(struct store *s)
 {
     if (s->failed)
@@ -275,10 +297,8 @@ int store_turn(struct store *s)
         r = store_fill_gaps(s);
     if (r == 0)
         r = write_open(s);
-    if (r == -EBADMSG) {
-        r = store_reindex(s);
-        return r == -EBADMSG ? -EIO : r;
-    }
+    if (r == -EBADMSG)
+        return mend(s, r);
     if (r == -ENOSPC) {
         say_stuck(s);
         return 0;

@@ -53,6 +53,10 @@ int store_log_synced(struct store *s, str log, struct log_position to);
  * commits and publishes what is durable. A full disk is no error: it is noted once, and what is staged waits. Any error
  * means: end the process and start again. */
 int store_turn(struct store *s);
+/* Only commits and publishes what is durable; what is staged waits for store_turn(). Errors as there. */
+int store_publish(struct store *s);
+/* True while a sync of the journal is under way; store_turn() would write nothing. */
+bool store_syncing(const struct store *s);
 int store_fd(const struct store *s); /* eventfd */
 /* True when nothing is staged, unsynced or uncommitted. */
 bool store_idle(const struct store *s);

@@ -8,7 +8,7 @@
 #include "io/role.h"
 #include "store/store.h"
 
-enum { SESSIONS_MAX = 200000, MARKS_MAX = 4096, GATHER_MS = 3 };
+enum { SESSIONS_MAX = 200000, MARKS_MAX = 4096, GATHER_MS = 5 };
 
 struct bound { /* a session of access that has logged in */
     char *session, *account;
@@ -23,7 +23,8 @@ struct store_role {
     struct loop_io sync_io;
     struct loop_turn turn;
     struct loop_timer gather;
-    bool due;             /* the store's turn is not to wait any longer */
+    bool due;             /* what is staged is not to wait any longer */
+    bool synced;          /* a sync of the journal has ended */
     struct map sessions;  /* session text -> struct bound */
     struct map leases;    /* account -> struct bound that holds its maildrop */
     struct { uint64_t lsn, bytes; } marks[MARKS_MAX]; size_t mark_first, n_marks;
@@ -129,9 +130,8 @@ static void answer_expunges(struct store_role *sr)
     }
 }
 
-static void turn(struct store_role *sr)
+static void after_turn(struct store_role *sr, int r)
 {
-    int r = store_turn(sr->store);
     if (r < 0) {
         events_say(&sr->role->events, EVENT_ERROR, "store_failed",
                    S("the journal or index could not be written: the role restarts and replays"));
@@ -142,20 +142,23 @@ static void turn(struct store_role *sr)
     answer_expunges(sr);
 }
 
-/* Placing waits for nobody but the reader of a mailbox, so the first message of a quiet moment gives others GATHER_MS
- * to share its journal sync; under load the next sync starts when the last has returned. */
+/* Placing waits for nobody but the reader of a mailbox, who flushes the store, so messages gather for GATHER_MS and
+ * share a journal sync and an index commit. */
 static void turn_end(struct loop_turn *t)
 {
     struct store_role *sr = CONTAINER_OF(t, struct store_role, turn);
     if (!sr->store)
         return;
+    if (sr->synced)
+        after_turn(sr, store_publish(sr->store));
+    sr->synced = false;
     if (!sr->due && !sr->gather.slot && !store_idle(sr->store))
         sr->due = loop_after(sr->role->loop, &sr->gather, GATHER_MS) < 0;
-    if (!sr->due)
+    if (!sr->due || store_syncing(sr->store))
         return;
     sr->due = false;
     loop_cancel(sr->role->loop, &sr->gather);
-    turn(sr);
+    after_turn(sr, store_turn(sr->store));
 }
 
 static void gathered(struct loop_timer *t) { CONTAINER_OF(t, struct store_role, gather)->due = true; }
@@ -163,7 +166,7 @@ static void gathered(struct loop_timer *t) { CONTAINER_OF(t, struct store_role, 
 static void sync_ready(struct loop_io *io, uint32_t events)
 {
     (void)events;
-    CONTAINER_OF(io, struct store_role, sync_io)->due = true;
+    CONTAINER_OF(io, struct store_role, sync_io)->synced = true;
 }
 
 static int unpack_positions(struct store_role *sr, struct unpack *in, str log)

@@ -109,7 +109,8 @@ static int make_segment(struct syncer *s, uint64_t number, struct file **out)
     f->durable = SEGMENT_HEADER_SIZE;
     char name[32];
     segment_name(number, name);
-    f->pub.fd = openat(s->config.dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+    /* for the group: a store with a user of its own reads and repairs what other roles wrote */
+    f->pub.fd = openat(s->config.dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0660);
     if (f->pub.fd < 0)
         return -errno;
     int r = fill_segment(s, f);
@@ -363,8 +364,8 @@ void syncer_mark(struct syncer *s, struct segment_file *pub, uint64_t end, bool 
         f->next_dirty = s->dirty;
         s->dirty = f;
     }
-    pthread_cond_signal(&s->wake);
     pthread_mutex_unlock(&s->lock);
+    pthread_cond_signal(&s->wake); /* after the unlock: the thread would run into the lock */
 }
 
 static void forget_live(struct syncer *s, struct file *f)

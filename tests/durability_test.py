@@ -262,6 +262,26 @@ def test_garbage_for_an_index():
         check_store(house)
 
 
+def test_offline_tools_leave_a_startable_store():
+    """What check and rebuild make belongs to the user that the roles run as, also when root runs them."""
+    with harness.Instance(start=False) as house:
+        check_store(house)
+        house.start()
+        house.send("alice", "one")
+        house.wait_for(1)
+        check_store(house)
+        code, _, err = house.cli("store", "rebuild")
+        assert code != 0 and "running" in err, f"rebuild beside a running server: exit code {code}: {err}"
+        seen = bodies(house)
+        house.stop()
+        house.check("store", "rebuild")
+        check_store(house)
+        house.start()
+        harness.equal(bodies(house), seen, "the mailbox after the rebuild")
+        house.send("alice", "two")
+        harness.eventually(lambda: len(listing(house)) == 2)
+
+
 # calls that fail
 
 
@@ -469,7 +489,7 @@ def image(size=512 * MB):
 
 
 def cut_rounds(binary, cuts, seconds=5, expect_loss=False):
-    """Load on a disk of its own, power cut, start, audit; as often as wanted. Returns the ledger, or the expected loss."""
+    """Load on a disk of its own, power cut, start, audit; `cuts` times. Returns the ledger, or the expected loss."""
     rng = random.Random(SEED)
     with image() as disk, harness.Instance(settings={"log_segment_size": "1M", "min_free": "1M"}, start=False) as house:
         house.binary = binary or house.binary

@@ -245,7 +245,7 @@ def test_status():
         house.wait_for(1)
         status = house.status()
         equal(set(status["roles"]), set(ROLES), "roles")
-        equal(len(status["listener"]), 5, "listeners")
+        equal(len(status["listener"]), len(harness.SERVICES), "listeners")
         for name, role in (("messages", "smtp-in"), ("placed", "store"), ("retrieved", "access"), ("right", "auth")):
             assert status["roles"][role][name] >= 1, f"{role} {name}: {status['roles'][role]}"
         for role in ROLES:

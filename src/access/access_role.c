@@ -63,6 +63,7 @@ static int start(struct role *r)
     uint8_t key[16];
     r->env->random(key, sizeof(key));
     map_init(&a->clients, CLIENTS_MAX, key);
+    event_flood_init(&a->flood, key);
     a->turn.end = turn_end;
     loop_at_turn_end(r->loop, &a->turn);
     return 0;

@@ -74,7 +74,7 @@ static void opened(struct pop3_session *s, struct ipc_frame *f)
     struct buf *e = pop3_session_event(s, "maildrop");
     event_str(e, "account", str_z(s->account));
     event_u64(e, "messages", s->drop.n);
-    events_end(&s->access->role->events);
+    pop3_session_event_end(s);
     pop3_server_opened(s->engine, s->drop.uidvalidity, s->messages, s->drop.n);
 }
 
@@ -205,7 +205,7 @@ static void end_content(struct pop3_session *s)
     event_str(e, "account", str_z(s->account));
     event_u64(e, "uid", s->sending.uid);
     event_u64(e, "size", s->sending.size);
-    events_end(&s->access->role->events);
+    pop3_session_event_end(s);
     s->access->count.retrieved++;
     s->access->count.bytes += s->sent;
     s->retrieved++;
@@ -263,7 +263,7 @@ void pop3_maildrop_update(struct pop3_session *s)
     }
     struct buf *e = pop3_session_event(s, "pop3_deleted");
     event_str(e, "account", str_z(s->account));
-    events_end(&s->access->role->events);
+    pop3_session_event_end(s);
     if (!s->expunges_out)
         pop3_server_update_done(s->engine, !s->expunge_failed);
     else

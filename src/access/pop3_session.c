@@ -5,13 +5,22 @@
 
 struct buf *pop3_session_event(struct pop3_session *s, const char *name)
 {
-    struct buf *e = events_begin(&s->access->role->events, EVENT_INFO, name);
+    struct events *events = &s->access->role->events;
+    s->event_left_out = !s->trusted && !event_flood_allow(&s->access->flood, events, str_z(s->conn.address),
+                                                          loop_now(s->access->role->loop));
+    struct buf *e = events_begin(events, EVENT_INFO, name);
     event_str(e, "session", trace_id_str(&s->id));
     event_str(e, "client", str_z(s->conn.address));
     return e;
 }
 
-static void end_event(struct pop3_session *s) { events_end(&s->access->role->events); }
+void pop3_session_event_end(struct pop3_session *s)
+{
+    if (s->event_left_out)
+        events_drop(&s->access->role->events);
+    else
+        events_end(&s->access->role->events);
+}
 
 static void set_timer(struct pop3_session *s)
 {
@@ -54,7 +63,7 @@ void pop3_session_close(struct pop3_session *s, const char *why)
     struct buf *e = pop3_session_event(s, "disconnect");
     event_str(e, "reason", str_z(why));
     event_u64(e, "retrieved", s->retrieved);
-    end_event(s);
+    pop3_session_event_end(s);
     s->closing = true;
     auth_run_cancel(&s->auth);
     pop3_maildrop_close(s);
@@ -99,7 +108,7 @@ static void auth_done(struct auth_run *run, enum auth_end end, str account)
     event_str(e, "result", auth_end_word(end));
     if (end == AUTH_BINDING)
         event_str(e, "why", run->why);
-    end_event(s);
+    pop3_session_event_end(s);
     if (end == AUTH_OK) {
         s->access->count.auth_ok++;
         s->logged_in = true;
@@ -131,7 +140,7 @@ static void on_handshake(struct conn *conn, bool ok)
     event_str(e, "result", ok ? buf_str(&text) : S("failed"));
     if (!ok)
         event_str(e, "why", str_z(tls_error_text()));
-    end_event(s);
+    pop3_session_event_end(s);
     if (!ok) {
         pop3_session_close(s, "TLS handshake failed");
         return;
@@ -312,7 +321,7 @@ static void begin(struct pop3_session *s, str peer)
     event_str(e, "listener", str_z(conf_service_name[s->listener->service]));
     if (peer.n)
         event_str(e, "peer", peer);
-    end_event(s);
+    pop3_session_event_end(s);
     set_timer(s);
     if (!admit(a, s)) {
         a->count.refused_connections++;

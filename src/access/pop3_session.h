@@ -2,6 +2,7 @@
 #pragma once
 #include "base/map.h"
 #include "io/conn.h"
+#include "io/event_flood.h"
 #include "io/role.h"
 #include "proto/pop3_server.h"
 #include "session/auth_client.h"
@@ -28,6 +29,7 @@ struct access_role {
     struct pop3_server_config engine[ROLE_LISTENERS_MAX];
     struct pop3_session *all, *closed;
     size_t n_sessions;
+    struct event_flood flood;
     struct map clients;          /* address -> count of connections */
     struct access_segment segments[SEGMENTS_OPEN_MAX]; size_t n_segments;
     struct loop_turn turn;
@@ -56,7 +58,7 @@ struct pop3_session {
     uint64_t sent;
     int sending_fd;
     bool content, top; /* RETR, TOP under way */
-    bool tls_pending, closing, counted, trusted, pumping, logged_in;
+    bool tls_pending, closing, counted, trusted, pumping, logged_in, event_left_out;
     uint64_t retrieved;
     struct pop3_session *prev, *next, *next_closed;
 };
@@ -67,6 +69,7 @@ void pop3_session_pump(struct pop3_session *s);
 void pop3_session_close(struct pop3_session *s, const char *why);
 void pop3_session_free(struct pop3_session *s);
 struct buf *pop3_session_event(struct pop3_session *s, const char *name);
+void pop3_session_event_end(struct pop3_session *s);
 
 /* pop3_maildrop.c: what the store is asked for */
 void pop3_maildrop_open(struct pop3_session *s);

@@ -69,9 +69,9 @@ static void man5(void)
          "braces:\n");
     printf(".nf\n");
     roff("    domain NAME { postmaster ADDRESS; catch_all ADDRESS }\n    listen SERVICE ADDRESS:PORT { "
-         "RESTRICTION-LIST WORD, WORD ... }\n    include FILE\n");
+         "RESTRICTION-LIST WORD, WORD ... }\n    listen lmtp unix:PATH\n    include FILE\n");
     printf(".fi\n");
-    roff("SERVICE is smtp, submission, submissions, pop3 or pop3s. An unknown name is an error. posthouse config check "
+    roff("SERVICE is smtp, submission, submissions, lmtp, pop3 or pop3s. An unknown name is an error. posthouse config check "
          "reads a file as the server does.\n");
     printf(".SH SETTINGS\n");
     for (size_t i = 0; conf_setting_info(i, &s); i++) {

@@ -175,7 +175,7 @@ void trace_sentence(struct buf *out, const struct trace_event *e, bool brief)
 str trace_agent(const struct trace_event *e, str listener)
 {
     static const struct { str listener, agent; } agents[] = {
-        { S("smtp"), S("MTA") }, { S("submission"), S("MSA") }, { S("submissions"), S("MSA") },
+        { S("smtp"), S("MTA") }, { S("lmtp"), S("MTA") }, { S("submission"), S("MSA") }, { S("submissions"), S("MSA") },
     };
     str role = trace_get(e, "role");
     if (str_eq(role, S("access")))

@@ -206,12 +206,12 @@ static void test_lmtp_listeners(void **state)
 static void test_wrong_lmtp_listeners(void **state)
 {
     (void)state;
-    refuse("listen lmtp *:25", "posthouse.conf:1: listen: \"*:25\": LMTP must not use port 25, which is SMTP's; expected "
-           "another port, like 24");
+    refuse("listen lmtp *:25", "posthouse.conf:1: listen: \"*:25\": LMTP must not use port 25, which is SMTP's; "
+           "expected another port, like 24");
     refuse("listen smtp unix:data/smtp", "posthouse.conf:1: listen: \"unix:data/smtp\": only lmtp listens on a Unix "
            "socket; expected ADDRESS:PORT");
-    refuse("listen lmtp unix:", "posthouse.conf:1: listen: \"unix:\": expected the path of a Unix socket behind unix:, at "
-           "most 80 bytes");
+    refuse("listen lmtp unix:", "posthouse.conf:1: listen: \"unix:\": expected the path of a Unix socket behind unix:, "
+           "at most 80 bytes");
     refuse("listen lmtp unix:a\nlisten lmtp unix:a",
            "posthouse.conf:2: listen: unix:a is already taken by the lmtp listener at posthouse.conf:1");
     refuse("lmtp_socket_mode 660",

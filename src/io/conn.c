@@ -184,7 +184,7 @@ int conn_open(struct conn *c, struct loop *l, int fd, const struct sockaddr *pee
 
 void conn_close(struct conn *c)
 {
-    if (c->state == CONN_CLOSED && !c->loop)
+    if (!c->loop) /* never opened, or closed */
         return;
     if (c->ssl) {
         if (!c->failed)

@@ -185,6 +185,11 @@ void events_end(struct events *e)
     }
 }
 
+void events_drop(struct events *e)
+{
+    buf_clear(&e->line);
+}
+
 void events_say(struct events *e, enum event_level level, const char *name, str what)
 {
     struct buf *b = events_begin(e, level, name);

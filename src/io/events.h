@@ -27,6 +27,8 @@ void events_done(struct events *e); /* writes what is left */
 /* Begins a line; add fields with event_str/event_u64 on the returned buffer, end with events_end. */
 struct buf *events_begin(struct events *e, enum event_level level, const char *name);
 void events_end(struct events *e);
+/* Forgets the line that was begun. */
+void events_drop(struct events *e);
 void events_flush(struct events *e);
 /* A whole event with one text. */
 void events_say(struct events *e, enum event_level level, const char *name, str what);

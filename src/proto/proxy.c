@@ -101,11 +101,12 @@ static enum proxy_found read_v2(str fixed, str block, struct proxy_header *out, 
     int family = (unsigned char)fixed.p[13] >> 4, transport = fixed.p[13] & 15;
     if ((fixed.p[12] & 15) == COMMAND_LOCAL) /* 2.2: all of it is ignored */
         return PROXY_DONE;
-    if (family >= FAMILIES || transport > TRANSPORT_DGRAM || (family == FAMILY_UNSPEC) != (transport == TRANSPORT_UNSPEC))
+    bool unspecified = family == FAMILY_UNSPEC;
+    if (family >= FAMILIES || transport > TRANSPORT_DGRAM || unspecified != (transport == TRANSPORT_UNSPEC))
         return bad(out_why, "a PROXY header of an unknown family or transport");
     if (transport == TRANSPORT_DGRAM)
         return bad(out_why, "a PROXY header for datagrams");
-    if (family == FAMILY_UNSPEC)
+    if (unspecified)
         return PROXY_DONE;
     if (block.n < address_length[family])
         return bad(out_why, "a PROXY header too short for its addresses");

@@ -60,8 +60,8 @@ static void test_version_1(void **state)
     good(S("PROXY TCP6 2001:DB8:0::1 ::1 0 65535\r\n"), true, "2001:db8::1", 0);
     good(S("PROXY UNKNOWN\r\n"), false, "", 0);
     good(S("PROXY UNKNOWN ffff::1 whatever 1 2 3\r\n"), false, "", 0);
-    good(S("PROXY TCP6 ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff 65535 65535\r\n"),
-         true, "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", 65535);
+    good(S("PROXY TCP6 ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff "
+           "65535 65535\r\n"), true, "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", 65535);
 }
 
 static void test_wrong_version_1(void **state)
@@ -110,7 +110,8 @@ static void test_version_2(void **state)
     good(S(SIGNATURE "\x21\x11\x00\x0c" INET4), true, "192.0.2.1", 5000);
     assert_string_equal(header.server.address, "198.51.100.2");
     assert_int_equal(header.server.port, 25);
-    good(S(SIGNATURE "\x21\x21\x00\x24\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x13\x88\x00\x19"),
+    good(S(SIGNATURE "\x21\x21\x00\x24"
+           "\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x13\x88\x00\x19"),
          true, "2001:db8::1", 5000);
     good(S(SIGNATURE "\x20\x00\x00\x00"), false, "", 0);
     good(S(SIGNATURE "\x20\x11\x00\x03" "abc"), false, "", 0);

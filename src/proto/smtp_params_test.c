@@ -89,6 +89,52 @@ static void test_what_is_off_is_unknown(void **state)
     assert_int_equal(smtp_mail_params_parse(&off, S(" AUTH=<>"), &scratch, &params), SMTP_REPLY_UNKNOWN_PARAMETER);
 }
 
+static int xclient(str args, struct smtp_xclient *out, struct buf *scratch)
+{
+    buf_clear(scratch);
+    return smtp_xclient_parse(false, args, scratch, out);
+}
+
+static void test_xclient(void **state)
+{
+    (void)state;
+    _cleanup_buf_ struct buf scratch = BUF(4096);
+    struct smtp_xclient x;
+    assert_int_equal(xclient(S("NAME=a+2Eb ADDR=IPV6:2001:db8::1 PORT=4025 PROTO=esmtp helo=[192.0.2.1] destport=25"), &x,
+                             &scratch), 0);
+    assert_true(str_eq(x.value[SMTP_XCLIENT_NAME], S("a.b")));
+    assert_true(str_eq(x.value[SMTP_XCLIENT_ADDR], S("2001:db8::1")));
+    assert_true(str_eq(x.value[SMTP_XCLIENT_HELO], S("[192.0.2.1]")));
+    assert_int_equal(x.port, 4025); /* not that of DESTPORT */
+    assert_true(x.given[SMTP_XCLIENT_DESTPORT]);
+    assert_false(x.given[SMTP_XCLIENT_DESTADDR]);
+    assert_int_equal(xclient(S("NAME=[UNAVAILABLE] ADDR=[unavailable] HELO=[TempUnavail]"), &x, &scratch), 0);
+    assert_true(x.given[SMTP_XCLIENT_NAME] && x.given[SMTP_XCLIENT_ADDR] && x.given[SMTP_XCLIENT_HELO]);
+    assert_int_equal(x.value[SMTP_XCLIENT_NAME].n + x.value[SMTP_XCLIENT_ADDR].n + x.value[SMTP_XCLIENT_HELO].n, 0);
+}
+
+static void test_wrong_xclient(void **state)
+{
+    (void)state;
+    static const str wrong[] = {
+        S(""), S(" "), S("NAME"), S("NAME="), S("=x"), S("LOGIN=alice"), S("NAME=a LOGIN=alice"), S("NAME=a name=b"),
+        S("NAME=a+"), S("NAME=a+0g"), S("NAME=a+00b"), S("NAME=a+20b"), S("NAME=a+7Fb"), S("NAME=a+E9b"), S("NAME=a=b"),
+        S("PORT=0"), S("PORT=x"), S("PORT=65536"), S("DESTPORT=-1"), S("PROTO=LMTP"), S("PROTO="), S("ADDR=IPV6:"),
+    };
+    _cleanup_buf_ struct buf scratch = BUF(4096);
+    struct smtp_xclient x;
+    for (size_t i = 0; i < ARRAY_LEN(wrong); ++i)
+        if (xclient(wrong[i], &x, &scratch) != -EBADMSG)
+            fail_msg("'%.*s'", STR_ARG(wrong[i]));
+    char longest[300] = "HELO=";
+    memset(longest + 5, 'x', 256);
+    assert_int_equal(xclient(str_of(longest, 5 + 255), &x, &scratch), 0);
+    assert_int_equal(x.value[SMTP_XCLIENT_HELO].n, 255);
+    assert_int_equal(xclient(str_of(longest, 5 + 256), &x, &scratch), -EBADMSG);
+    buf_clear(&scratch);
+    assert_int_equal(smtp_xclient_parse(true, S("PROTO=LMTP"), &scratch, &x), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -96,6 +142,8 @@ int main(void)
         cmocka_unit_test(test_replies),
         cmocka_unit_test(test_values),
         cmocka_unit_test(test_what_is_off_is_unknown),
+        cmocka_unit_test(test_xclient),
+        cmocka_unit_test(test_wrong_xclient),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

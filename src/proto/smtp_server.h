@@ -29,7 +29,7 @@ struct smtp_limits {
 struct smtp_server_config {
     str hostname;            /* in greeting and replies */
     bool msa;                /* submission: domainless addresses allowed, with `auth` MAIL needs it to succeed (530) */
-    bool lmtp;               /* RFC 2033: LHLO instead of HELO and EHLO, a reply for each recipient behind the content */
+    bool lmtp;               /* RFC 2033: LHLO instead of HELO and EHLO, a reply for each recipient after content */
     bool starttls;           /* offer STARTTLS (while TLS is not on) */
     bool auth;               /* offer AUTH, only when TLS is on; understand AUTH= of MAIL */
     str auth_mechanisms;     /* "PLAIN LOGIN SCRAM-SHA-256" */

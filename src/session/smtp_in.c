@@ -159,6 +159,7 @@ static int start(struct role *r)
     }
     r->env->random(key, sizeof(key));
     map_init(&in->clients, CLIENTS_MAX, key);
+    event_flood_init(&in->flood, key);
     in->log_io = (struct loop_io){ .fd = receive_log_fd(in->log), .ready = log_ready };
     in->turn.end = turn_end;
     loop_at_turn_end(r->loop, &in->turn);

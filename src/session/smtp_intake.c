@@ -313,6 +313,7 @@ void smtp_intake_end(struct smtp_session *s)
 static void note_received(struct smtp_session *s)
 {
     struct buf *e = smtp_session_event(s, EVENT_INFO, "received");
+    s->event_left_out = false; /* a message that was accepted can always be traced */
     event_str(e, "sender", s->tx.sender);
     for (struct smtp_recipient *r = s->tx.recipients; r; r = r->next)
         event_str(e, "recipient", r->record.address);

@@ -121,13 +121,3 @@ static inline void play_read(struct role_play *p, struct log_position at, struct
     assert_int_equal(pread(fd, meta, last.meta_len, begin + (off_t)last.content_len), (ssize_t)last.meta_len);
     assert_int_equal(message_record_decode(&out->arena, buf_str(&out->meta), &out->record), 0);
 }
-
-static inline size_t play_segments(struct role_play *p)
-{
-    uint64_t *list = NULL;
-    size_t n = 0;
-    _cleanup_close_ int fd = openat(p->dir_fd, "log", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    assert_int_equal(segment_list(fd, &list, &n), 0);
-    free(list);
-    return n;
-}

@@ -14,14 +14,20 @@ static void reply(struct smtp_session *s, int code, str enhanced, str text)
 struct buf *smtp_session_event(struct smtp_session *s, enum event_level level, const char *name)
 {
     char id[B32_ID_LEN + 12];
-    struct buf *e = events_begin(&s->in->role->events, level, name);
+    struct events *events = &s->in->role->events;
+    s->event_left_out =
+        !s->trusted && !event_flood_allow(&s->in->flood, events, str_z(s->conn.address), loop_now(s->in->role->loop));
+    struct buf *e = events_begin(events, level, name);
     event_str(e, "session", s->message ? trace_id_message(&s->id, s->message, id) : trace_id_str(&s->id));
     return e;
 }
 
 void smtp_session_event_end(struct smtp_session *s)
 {
-    events_end(&s->in->role->events);
+    if (s->event_left_out)
+        events_drop(&s->in->role->events);
+    else
+        events_end(&s->in->role->events);
 }
 
 void smtp_session_view(struct smtp_session *s, struct smtp_message_view *out)

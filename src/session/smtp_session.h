@@ -2,6 +2,7 @@
  * smtp_envelope.c (envelope), smtp_intake.c (the message on its way to the log). */
 #pragma once
 #include "base/map.h"
+#include "io/event_flood.h"
 #include "message/card.h"
 #include "proto/smtp_server.h"
 #include "session/smtp_serve.h"
@@ -32,6 +33,7 @@ struct smtp_in {
     uint64_t applied;                      /* … and applied by the store, since attach */
     struct tls_files tls;
     struct auth_client auth;
+    struct event_flood flood;
     struct map clients;                    /* address -> struct smtp_client */
     struct smtp_session *waiting, **waiting_end; /* for a sync, in order of their tickets */
     struct smtp_session *closed;           /* to be freed at the end of the turn */
@@ -83,7 +85,7 @@ struct smtp_session {
     struct loop_timer timer;
     struct trace_id id;
     uint32_t message;                      /* n of the message under way or last begun */
-    bool trusted, esmtp, tls, tls_pending, early, closing, is_waiting, pumping;
+    bool trusted, esmtp, tls, tls_pending, early, closing, is_waiting, pumping, event_left_out;
     bool counted;                          /* in the connections of conn.address */
     bool stranger;                         /* on an LMTP listener: not of lmtp_networks */
     str helo, account, client_name;        /* in arena; client_name n == 0: unknown */

@@ -125,6 +125,35 @@ def test_the_whole_walk():
         equal(roles(house), before, "processes of the roles")
 
 
+def test_nothing_is_refused():
+    """What the walk asks of the kernel is allowed; only clone3 is not, and clone takes its place."""
+    if os.geteuid() != 0:
+        harness.skip("only root can trace the roles")
+    harness.need("strace")
+    with Instance(start=False) as house:
+        wrapper, calls = os.path.join(house.parent, "wrapper"), os.path.join(house.parent, "calls")
+        with open(wrapper, "w") as f:
+            f.write(f'#!/bin/sh\nexec strace -D -f -qq -e status=failed -o {calls} {house.binary} "$@"\n')
+        os.chmod(wrapper, 0o755)
+        house.binary, plain = wrapper, house.binary
+        house.start(30)
+        house.binary = plain
+        house.send("bob", "hello", service="smtp", starttls=True)
+        with house.lines("submissions") as wire:
+            wire.reply()
+            wire.expect("EHLO client.example", 250)
+            scram(wire, house.address("alice"), house.passwords["alice"])
+        house.wait_for(1, "bob", 20)
+        client = house.pop("bob")
+        client.dele(1)
+        client.quit()
+        house.check("reload")
+        house.stop(30)
+        with open(calls) as f:
+            refused = [line for line in f if any(e in line for e in ("ENOSYS", "EPERM", "EACCES", "SIGSYS")) and " clone3(" not in line]
+        assert not refused, "".join(refused)
+
+
 def test_again_after_a_restart():
     """The store replays and the roles come back inside the sandbox."""
     with Instance() as house:

@@ -103,6 +103,7 @@ static void status(struct role *r, struct buf *out)
     event_u64(out, "bytes", c->bytes);
     event_u64(out, "deleted", c->deleted);
     event_u64(out, "timeouts", c->timeouts);
+    event_u64(out, "damaged", c->damaged);
 }
 
 static void stop(struct role *r)

@@ -133,8 +133,44 @@ static void keep_segment(struct access_role *a, str log, uint64_t number, int fd
     memcpy(g->log, log.p, MIN(log.n, sizeof(g->log) - 1));
 }
 
+static void damaged(struct pop3_session *s, str what)
+{
+    struct buf *e = pop3_session_event(s, "damaged");
+    event_str(e, "account", str_z(s->account));
+    event_u64(e, "uid", s->sending.uid);
+    event_str(e, "log", s->sending.log);
+    event_u64(e, "segment", s->sending.position.segment);
+    event_u64(e, "offset", s->sending.position.offset);
+    event_str(e, "what", what);
+    pop3_session_event_end(s);
+    s->access->count.damaged++;
+}
+
+/* The record must be there, whole, before "+OK" is said; its CRC is compared when the last byte has been read. */
+static bool read_record(struct pop3_session *s, int fd)
+{
+    char bytes[SEGMENT_HEADER_SIZE], record[RECORD_HEADER_SIZE];
+    struct segment_header segment;
+    struct record_header header;
+    if (pread(fd, bytes, sizeof(bytes), 0) != sizeof(bytes) ||
+        segment_header_decode(str_of(bytes, sizeof(bytes)), &segment) < 0 ||
+        pread(fd, record, sizeof(record), (off_t)s->sending.position.offset) != sizeof(record) ||
+        record_header_decode(str_of(record, sizeof(record)), segment.key, s->sending.position.offset, &header) != 1 ||
+        header.content_len != s->sending.content_len)
+        return false;
+    s->expected_crc = header.content_crc;
+    s->crc = 0;
+    return true;
+}
+
 static void begin_content(struct pop3_session *s, int fd)
 {
+    if (!read_record(s, fd)) {
+        damaged(s, S("no record at the message's place"));
+        pop3_server_content_refuse(s->engine, S("SYS/PERM"),
+                                   S("The message is damaged; the postmaster can run posthouse store check"));
+        return;
+    }
     s->sending_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3); /* one descriptor for one response (DESIGN 5.10) */
     if (s->sending_fd < 0) {
         pop3_server_content_refuse(s->engine, S("SYS/TEMP"), S("The message cannot be opened at the moment"));
@@ -227,6 +263,13 @@ void pop3_maildrop_send(struct pop3_session *s)
             return;
         }
         s->sent += (uint64_t)n;
+        s->crc = crc32c(s->crc, str_of(chunk, (size_t)n));
+        if (s->sent == s->sending.content_len && s->crc != s->expected_crc) {
+            damaged(s, S("the content does not have the checksum it was stored with"));
+            close(TAKE_FD(s->sending_fd));
+            pop3_server_content_abort(s->engine); /* before its last bytes: it must not look complete */
+            return;
+        }
         s->content = pop3_server_content_feed(s->engine, str_of(chunk, (size_t)n));
     }
     if (s->sending_fd >= 0)

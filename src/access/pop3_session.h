@@ -17,7 +17,7 @@
 struct access_segment { char log[32]; uint64_t number; int fd; uint64_t used; }; /* a segment the store handed out */
 
 struct access_counters {
-    uint64_t connections, refused_connections, auth_ok, auth_failed, retrieved, bytes, deleted, timeouts, tls;
+    uint64_t connections, refused_connections, auth_ok, auth_failed, retrieved, bytes, deleted, timeouts, tls, damaged;
 };
 
 struct access_role {
@@ -56,6 +56,7 @@ struct pop3_session {
     struct snapshot_entry sending;
     size_t sending_index;
     uint64_t sent;
+    uint32_t crc, expected_crc;
     int sending_fd;
     bool content, top; /* RETR, TOP under way */
     bool tls_pending, closing, counted, trusted, pumping, logged_in, event_left_out;

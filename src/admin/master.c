@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include "admin/admin.h"
 
-enum { RESTART_FIRST_MS = 50, RESTART_MAX_MS = 5000, STABLE_MS = 10000 };
+enum { RESTART_FIRST_MS = 50, RESTART_MAX_MS = 5000, STABLE_MS = 10000, GRACE_MS = 500 };
 
 /* Who speaks with whom (messages.def needs these and no others). */
 static const struct { enum role_id a, b;
@@ -181,6 +181,14 @@ static void down(struct ipc_link *link)
 {
     struct master_role *r = CONTAINER_OF(link, struct master_role, link);
     if (r->pid > 0 && !r->master->stopping)
+        loop_after(r->master->loop, &r->grace,
+                   GRACE_MS); /* it may be ending by itself, with an exit status of its own */
+}
+
+static void grace_over(struct loop_timer *t)
+{
+    struct master_role *r = CONTAINER_OF(t, struct master_role, grace);
+    if (r->pid > 0)
         kill(r->pid, SIGKILL);
 }
 
@@ -228,7 +236,9 @@ int master_start(struct master *m)
 {
     for (int id = ROLE_MASTER + 1; id < ROLE_COUNT; id++) {
         struct master_role *r = &m->roles[id];
-        *r = (struct master_role){ .master = m, .id = (enum role_id)id, .restart.fire = restart_fire };
+        *r = (struct master_role){
+            .master = m, .id = (enum role_id)id, .restart.fire = restart_fire, .grace.fire = grace_over
+        };
         int e = start_role(m, r);
         if (e < 0) {
             admin_complain("role %s could not be started: %s", role_name[id], strerror(-e));
@@ -298,6 +308,7 @@ static void role_died(struct master *m, struct master_role *r, int status)
     event_u64(e, "status", WIFEXITED(status) ? (uint64_t)WEXITSTATUS(status) : 0);
     events_end(&m->events);
     ipc_close(&r->link);
+    loop_cancel(m->loop, &r->grace);
     r->pid = 0;
     r->state = MASTER_ROLE_DOWN;
     if (m->stopping) {

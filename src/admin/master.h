@@ -16,7 +16,7 @@ struct master_role {
     pid_t pid;
     enum master_state state;
     struct ipc_link link;
-    struct loop_timer restart;
+    struct loop_timer restart, grace;
     uint64_t started_at, applied;
     uint32_t restarts;
 };

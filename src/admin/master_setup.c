@@ -38,8 +38,8 @@ static int find_user(str name, uid_t *out_uid, gid_t *out_gid)
     return 0;
 }
 
-/* `run_as NAME-*`: each role has the user NAME-ROLE. A role that writes a log has the store's group, as the store reads,
- * repairs and removes what it wrote. */
+/* `run_as NAME-*`: each role has the user NAME-ROLE. A role that writes a log has the store's group, as the store
+ * reads, repairs and removes what it wrote. */
 static int user_of_each(struct master *m, str prefix)
 {
     for (int id = ROLE_MASTER + 1; id < ROLE_COUNT; id++) {

@@ -1,6 +1,9 @@
 /* `posthouse store check|rebuild`: the store's offline tools. */
 #include <errno.h>
+#include <grp.h>
 #include <stdio.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include "admin/admin.h"
 #include "admin/instance.h"
 #include "base/env.h"
@@ -15,11 +18,30 @@ static void say(void *arg, bool finding, str sentence)
     printf("%s%.*s\n", finding ? "FOUND: " : "", STR_ARG(buf_str(&shown)));
 }
 
+/* What root's tool makes must be usable by the roles: it works as the owner of the data folder. */
+static int become_owner(int data_fd)
+{
+    struct stat st;
+    if (geteuid() != 0)
+        return 0;
+    if (fstat(data_fd, &st) < 0)
+        return -errno;
+    if (st.st_uid == 0)
+        return 0;
+    bool ok = setgroups(0, NULL) == 0 && setresgid(st.st_gid, st.st_gid, st.st_gid) == 0 &&
+              setresuid(st.st_uid, st.st_uid, st.st_uid) == 0;
+    return ok ? 0 : -errno;
+}
+
 static int run(struct instance *i, bool rebuild)
 {
     if (i->data_fd < 0) {
         admin_complain("there is no data folder yet: the server has never run with %s", i->path);
         return EXIT_UNAVAILABLE;
+    }
+    if (become_owner(i->data_fd) < 0) {
+        admin_complain("cannot become the owner of the data folder: %s", strerror(errno));
+        return EXIT_NOPERM;
     }
     int r =
         rebuild ? store_rebuild(i->data_fd, &env_system, say, NULL) : store_check(i->data_fd, &env_system, say, NULL);

@@ -10,6 +10,7 @@
 #include "auth/penalty.h"
 #include "auth/secrets.h"
 #include "io/role.h"
+#include "io/tls.h"
 
 enum { QUESTION_MEMORY = 32768, QUESTIONS_MAX = 20000, HASHES_WAITING_MAX = 2000, HASH_THREADS = 2 };
 
@@ -349,6 +350,7 @@ static void status(struct role *r, struct buf *out)
 }
 
 static const struct role_ops ops = { .id = ROLE_AUTH,
+                                     .prepare = tls_prepare,
                                      .start = start,
                                      .configure = configure,
                                      .file = file,

@@ -27,15 +27,25 @@ static void free_x509(X509 **x) { X509_free(*x); }
 static void free_key(EVP_PKEY **k) { EVP_PKEY_free(*k); }
 static void free_ctx(SSL_CTX **c) { SSL_CTX_free(*c); }
 
+/* OpenSSL would ask on the terminal, and the role wait for ever. */
+static int no_passphrase(char *buf, int size, int rwflag, void *u)
+{
+    (void)buf;
+    (void)size;
+    (void)rwflag;
+    (void)u;
+    return -1;
+}
+
 static int use_chain(SSL_CTX *ctx, str pem, const char **out_why)
 {
     _cleanup_(free_bio) BIO *bio = BIO_new_mem_buf(pem.p, (int)pem.n);
-    _cleanup_(free_x509) X509 *leaf = bio ? PEM_read_bio_X509(bio, NULL, NULL, NULL) : NULL;
+    _cleanup_(free_x509) X509 *leaf = bio ? PEM_read_bio_X509(bio, NULL, no_passphrase, NULL) : NULL;
     if (!leaf || SSL_CTX_use_certificate(ctx, leaf) != 1) {
         *out_why = "tls_certificate holds no readable PEM certificate";
         return -EBADMSG;
     }
-    for (X509 *x; (x = PEM_read_bio_X509(bio, NULL, NULL, NULL));)
+    for (X509 *x; (x = PEM_read_bio_X509(bio, NULL, no_passphrase, NULL));)
         if (SSL_CTX_add0_chain_cert(ctx, x) != 1) {
             X509_free(x);
             *out_why = "a certificate of the chain cannot be used";
@@ -48,12 +58,12 @@ static int use_chain(SSL_CTX *ctx, str pem, const char **out_why)
 static int use_key(SSL_CTX *ctx, str pem, const char **out_why)
 {
     _cleanup_(free_bio) BIO *bio = BIO_new_mem_buf(pem.p, (int)pem.n);
-    _cleanup_(free_key) EVP_PKEY *key = bio ? PEM_read_bio_PrivateKey(bio, NULL, NULL, NULL) : NULL;
+    _cleanup_(free_key) EVP_PKEY *key = bio ? PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL) : NULL;
     *out_why = "tls_key holds no readable PEM private key without a passphrase";
-    if (!key || SSL_CTX_use_PrivateKey(ctx, key) != 1)
+    if (!key)
         return -EBADMSG;
     *out_why = "tls_key does not belong to tls_certificate";
-    return SSL_CTX_check_private_key(ctx) == 1 ? 0 : -EBADMSG;
+    return SSL_CTX_use_PrivateKey(ctx, key) == 1 && SSL_CTX_check_private_key(ctx) == 1 ? 0 : -EBADMSG;
 }
 
 int tls_server_context(str cert_pem, str key_pem, const char **out_why, SSL_CTX **out)

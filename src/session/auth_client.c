@@ -24,9 +24,10 @@ void auth_run_cancel(struct auth_run *run)
 
 static void end(struct auth_run *run, enum auth_end how, str account)
 {
+    struct sasl_server *sasl = TAKE(run->sasl); /* done() may begin the next log-in */
     forget_request(run);
     run->done(run, how, account);
-    sasl_server_free(TAKE(run->sasl));
+    sasl_server_free(sasl);
 }
 
 static void remember_user(struct auth_run *run, str user)

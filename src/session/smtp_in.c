@@ -83,6 +83,9 @@ static void turn_end(struct loop_turn *t)
         in->log_dirty = false;
         if (receive_log_flush(in->log) < 0 && !in->log_dead) {
             in->log_dead = true;
+            events_say(&in->role->events, EVENT_ERROR, "log_failed",
+                       S("the receive log cannot be written: what was not yet durable is answered with 451, the role "
+                         "restarts"));
             smtp_intake_synced(in);
             loop_stop(in->role->loop);
         }

@@ -53,7 +53,7 @@ static void test_segments_are_ready(void **state)
         assert_memory_equal(h.key, f[i]->key, 16);
         assert_true(i == 0 || memcmp(f[i]->key, f[i - 1]->key, 16) != 0);
         assert_int_equal(fstat(f[i]->fd, &st), 0);
-        assert_true(st.st_size == 65536 && st.st_blocks * 512 >= 65536 && (st.st_mode & 0777) == 0600);
+        assert_true(st.st_size == 65536 && st.st_blocks * 512 >= 65536 && (st.st_mode & 0007) == 0);
     }
     syncer_drop(s, f[1]);
     syncer_drop(s, f[4]);

@@ -2,6 +2,7 @@
  * cmocka.h. */
 #pragma once
 #include "access/access_role.h"
+#include "base/hash.h"
 #include "base/pack.h"
 #include "io/role_play.h"
 #include "store/segment.h"
@@ -85,10 +86,19 @@ static inline int play_snapshot(const struct play_mail *m, size_t n)
 
 static inline int play_segment(const struct play_mail *m, size_t n)
 {
+    struct segment_header segment = { .number = 7, .version = SEGMENT_VERSION, .kind = 1 };
+    char head[SEGMENT_HEADER_SIZE], record[RECORD_HEADER_SIZE];
     int fd = memfd_create("segment", MFD_CLOEXEC);
-    for (size_t i = 0; i < n; i++)
-        assert_true(pwrite(fd, m[i].content, strlen(m[i].content), (off_t)(play_place(m, i) + RECORD_HEADER_SIZE)) >=
-                    0);
+    segment_header_encode(&segment, head);
+    assert_int_equal(segment_pwrite(fd, str_of(head, sizeof(head)), 0), 0);
+    for (size_t i = 0; i < n; i++) {
+        str content = str_z(m[i].content);
+        struct record_header h = { .type = RECORD_MESSAGE, .offset = play_place(m, i), .content_len = content.n,
+                                   .content_crc = crc32c(0, content) };
+        record_header_encode(&h, segment.key, record);
+        assert_int_equal(segment_pwrite(fd, str_of(record, sizeof(record)), h.offset), 0);
+        assert_int_equal(segment_pwrite(fd, content, h.offset + RECORD_HEADER_SIZE), 0);
+    }
     return fd;
 }
 

@@ -104,7 +104,7 @@ static void test_a_maildrop_that_cannot_be_opened(void **state)
     play_stop(&p);
 }
 
-static void test_a_segment_that_is_gone_or_short(void **state)
+static void test_a_segment_that_is_gone(void **state)
 {
     (void)state;
     _cleanup_play_ struct role_play p;
@@ -115,11 +115,32 @@ static void test_a_segment_that_is_gone_or_short(void **state)
     play_give_segment(&p, -1);
     client_expect(&c, "-ERR [SYS/TEMP]");
     client_send(&c, S("RETR 3\r\n"));
-    play_give_segment(&p, play_segment(mail, 1));
-    client_expect(&c, "+OK");
-    for (str line = client_line(&c); line.p; line = client_line(&c))
-        assert_false(str_eq(line, S("."))); /* it must not look complete */
+    play_give_segment(&p, play_segment(mail, 1)); /* no record is there */
+    client_expect(&c, "-ERR [SYS/PERM]");
+    client_talk(&c, "NOOP\r\n", "+OK");
+    assert_int_equal(play_status(&p, "damaged"), 1);
     play_stop(&p);
+}
+
+/* Content that is cut off or has changed must not look complete. */
+static void test_damaged_content(void **state)
+{
+    (void)state;
+    for (int cut = 0; cut < 2; cut++) {
+        _cleanup_play_ struct role_play p;
+        _cleanup_client_ struct play_client c = { .fd = -1 };
+        play_access(&p, "");
+        play_opened(&p, &c, mail, 3);
+        int segment = play_segment(mail, 1);
+        off_t last = lseek(segment, 0, SEEK_END) - 4;
+        assert_int_equal(cut ? ftruncate(segment, last) : pwrite(segment, "!", 1, last) - 1, 0);
+        client_send(&c, S("RETR 1\r\n"));
+        play_give_segment(&p, segment);
+        client_expect(&c, "+OK");
+        for (str line = client_line(&c); line.p; line = client_line(&c))
+            assert_false(str_eq(line, S(".")));
+        play_stop(&p);
+    }
 }
 
 /* The session goes while the log-in is being checked: the store, which will hear of it from auth, is told to forget it.
@@ -238,7 +259,8 @@ int main(void)
         cmocka_unit_test(test_deletions_are_told_with_quit),
         cmocka_unit_test(test_without_quit_nothing_is_deleted),
         cmocka_unit_test(test_a_maildrop_that_cannot_be_opened),
-        cmocka_unit_test(test_a_segment_that_is_gone_or_short),
+        cmocka_unit_test(test_a_segment_that_is_gone),
+        cmocka_unit_test(test_damaged_content),
         cmocka_unit_test(test_a_log_in_that_comes_too_late_is_given_back),
         cmocka_unit_test(test_a_store_that_goes),
         cmocka_unit_test(test_a_store_that_has_just_gone),

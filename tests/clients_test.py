@@ -182,15 +182,6 @@ def test_curl():
         equal(code, 60, f"exit code of curl that does not know our CA ({err})")
 
 
-def test_curl_scram():
-    need("curl")
-    if "gsasl" not in run("curl", "--version"):
-        harness.skip("curl is built without gsasl; msmtp and mpop try SCRAM")
-    with Instance() as house:
-        run("curl", "-sS", "--cacert", house.ca, "-u", f"bob@posthouse.test:{house.passwords['bob']}", "--login-options",
-            "AUTH=SCRAM-SHA-256", f"pop3s://localhost:{house.port('pop3s')}/")
-
-
 def test_msmtp():
     need("msmtp")
     with Instance() as house, tempfile.TemporaryDirectory() as folder:

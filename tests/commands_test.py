@@ -217,7 +217,7 @@ def test_reload():
         house.process.send_signal(signal.SIGHUP)
         house.send("alice")
         house.wait_for(1)
-        house.write("posthouse.conf", good + "message_size_limit 1000\n")
+        house.write("posthouse.conf", good + "message_size_limit 10000\n")
         house.check("reload")
         with house.smtp() as client:
             equal(client.esmtp_features["size"], "1000", "SIZE after reload")

@@ -226,40 +226,40 @@ def test_guessing_gets_slow():
         assert time.monotonic() - begun > 2, "POP3 knows nothing of the failures at SMTP"
 
 
-def login_seconds(house, user, service):
-    begun = time.monotonic()
-    with house.lines(service) as wire:
+def refused_login(house, user, service):
+    """Seconds until the refusal of a wrong password, and its text."""
+    with greeted(house, service, source=None) as wire:
         if service == "pop3s":
-            wire.line()
             wire.raw(f"USER {user}\r\n")
-            first = wire.line()
-            begun = time.monotonic()
-            wire.raw("PASS wrong\r\n")
-            return time.monotonic() - begun if not (text := wire.line()) else time.monotonic() - begun, (first, text)
-        wire.reply()
-        wire.expect("EHLO client.example", 250)
+            text = wire.line()
         begun = time.monotonic()
-        text = wire.say("AUTH PLAIN " + plain(house, user, "wrong"))
+        if service == "pop3s":
+            wire.raw("PASS wrong\r\n")
+            text = (text, wire.line())
+        else:
+            text = wire.say("AUTH PLAIN " + plain(house, user, "wrong"))
         return time.monotonic() - begun, text
+
+
+def alike(some, others):
+    """Within 15 %: the medians, or, on a busy machine, the quickest."""
+    return any(0.85 < f(some) / f(others) < 1.15 for f in (statistics.median, min))
 
 
 def test_unknown_user_looks_like_wrong_password():
     with Instance(settings=settings()) as house:
         for service in ("submissions", "pop3s"):
-            for attempt in range(4):
-                known, unknown, texts = [], [], set()
-                for n in range(12):
-                    for times, user in ((known, "alice@posthouse.test"), (unknown, f"alicf{n}@posthouse.test")):
-                        seconds, text = login_seconds(house, user, service)
-                        times.append(seconds)
-                        texts.add(text)
-                equal(len(texts), 1, f"kinds of answers of {service} {texts}")
-                ratio = statistics.median(unknown) / statistics.median(known)
-                if 0.85 < ratio < 1.15:
+            known, unknown, texts = [], [], set()
+            for n in range(60):
+                for times, user in ((known, "alice@posthouse.test"), (unknown, f"alicf{n}@posthouse.test")):
+                    seconds, text = refused_login(house, user, service)
+                    times.append(seconds)
+                    texts.add(text)
+                if n % 12 == 11 and alike(known, unknown):
                     break
-            else:
-                raise AssertionError(f"{service}: unknown user {statistics.median(unknown) * 1000:.1f} ms, wrong password "
-                                     f"{statistics.median(known) * 1000:.1f} ms")
+            equal(len(texts), 1, f"kinds of answers of {service} {texts}")
+            assert alike(known, unknown), f"{service}: unknown user {statistics.median(unknown) * 1000:.1f} ms, wrong password " \
+                f"{statistics.median(known) * 1000:.1f} ms (at best {min(unknown) * 1000:.1f} and {min(known) * 1000:.1f})"
 
 
 def test_scram_of_an_unknown_user():

@@ -167,6 +167,7 @@ def test_unix_socket():
         box = house.wait_for(1)
         match(box[0], r"Received: from gateway\.example\r\n\tby ", "Received line")
         match(house.check("status", "--json"), "lmtp unix:run/lmtp")
+        house.check("reload")
         house.restart()  # the socket is there from before
         with Unix(house.path("run/lmtp")) as wire:
             greeted(wire)

@@ -242,13 +242,28 @@ def test_a_user_for_each_role():
                 gid = pwd.getpwnam(f"{prefix}-store").pw_gid if name == "smtp-in" else passwd.pw_gid
                 test = program("test", "-r", path, user=passwd.pw_uid, group=gid, extra_groups=[])
                 equal(test[0] == 0, allowed, f"{name} reads {path}")
-            house.kill_all()  # the store repairs and goes on reading what smtp-in wrote
-            house.start()
+            house.kill_all()
+            house.check("store", "check")
+            house.check("store", "rebuild")
+            house.start()  # the store repairs and goes on reading what smtp-in wrote
             house.send("alice", "again")
             house.wait_for(2)
     finally:
         for user in users:
             program("userdel", user)
+
+
+def test_rules_of_the_release():
+    """The unit test of the sandbox once more, with the rules of what is installed: the sanitizers' build has some of its own."""
+    harness.need("make", "gcc")
+    build = os.path.dirname(harness.BINARY)
+    build = os.path.dirname(build) if os.path.basename(build) == "asan" else build
+    test = os.path.join(build, "release", "io", "sandbox_test")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("MAKE") and k != "MFLAGS"}
+    code, out, err = program("make", "-C", ROOT, f"B={build}", "VARIANT=release", test, env=environment, timeout=250)
+    assert code == 0, out + err
+    code, out, err = program(test)
+    assert code == 0 and "PASSED" in out + err, out + err
 
 
 def test_systemd_unit():

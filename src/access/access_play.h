@@ -86,7 +86,7 @@ static inline int play_snapshot(const struct play_mail *m, size_t n)
 
 static inline int play_segment(const struct play_mail *m, size_t n)
 {
-    struct segment_header segment = { .number = 7, .version = SEGMENT_VERSION, .kind = 1 };
+    struct segment_header segment = { .number = 7, .kind = 1 };
     char head[SEGMENT_HEADER_SIZE], record[RECORD_HEADER_SIZE];
     int fd = memfd_create("segment", MFD_CLOEXEC);
     segment_header_encode(&segment, head);

@@ -5,7 +5,8 @@
 #include "access/pop3_session.h"
 #include "base/codec.h"
 
-enum { CHUNK = 65536, UIDS_A_FRAME = 10000 };
+static char chunk[65536];
+enum { CHUNK = sizeof(chunk), UIDS_A_FRAME = 10000 };
 
 static struct ipc_link *store_of(struct pop3_session *s) { return role_peer(s->access->role, ROLE_STORE); }
 
@@ -163,10 +164,20 @@ static bool read_record(struct pop3_session *s, int fd)
     return true;
 }
 
+/* What fits one read is compared before "+OK"; a longer message while it streams. */
+static bool is_whole(const struct pop3_session *s, int fd)
+{
+    if (s->sending.content_len > CHUNK)
+        return true;
+    size_t n = (size_t)s->sending.content_len;
+    off_t at = (off_t)(s->sending.position.offset + RECORD_HEADER_SIZE);
+    return pread(fd, chunk, n, at) == (ssize_t)n && crc32c(0, str_of(chunk, n)) == s->expected_crc;
+}
+
 static void begin_content(struct pop3_session *s, int fd)
 {
-    if (!read_record(s, fd)) {
-        damaged(s, S("no record at the message's place"));
+    if (!read_record(s, fd) || !is_whole(s, fd)) {
+        damaged(s, S("the record is not the one that was stored"));
         pop3_server_content_refuse(s->engine, S("SYS/PERM"),
                                    S("The message is damaged; the postmaster can run posthouse store check"));
         return;
@@ -249,7 +260,6 @@ static void end_content(struct pop3_session *s)
 
 void pop3_maildrop_send(struct pop3_session *s)
 {
-    static char chunk[CHUNK];
     struct buf *out = pop3_server_output(s->engine);
     while (s->sending_fd >= 0 && s->content && s->sent < s->sending.content_len) {
         if (out->n >= POP3_OUTPUT_HIGH)

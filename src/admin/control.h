@@ -2,7 +2,7 @@
 #pragma once
 #include "base/buf.h"
 
-enum control_command { CONTROL_STATUS = 1, CONTROL_RELOAD = 2 };
+enum control_command { CONTROL_STATUS = 1, CONTROL_RELOAD = 2, CONTROL_COMPACT = 3, CONTROL_COMPACT_NOW = 4 };
 #define CONTROL_ANSWER_MAX 60000
 
 /* Client: asks the server whose data folder is open as data_fd and waits at most timeout_s. 0 with *out_ok and the

@@ -38,12 +38,12 @@ static int read_configuration(const char *command, struct admin_data *d)
     return r == -EACCES || r == -EPERM ? EXIT_NOPERM : EXIT_CONFIG;
 }
 
-static int open_data(const char *command, struct admin_data *d)
+static int open_data(const char *command, struct admin_data *d, str data_directory)
 {
     str path = str_z(d->path);
     ptrdiff_t slash = str_rchr(path, '/');
     str folder = slash < 0 ? S(".") : slash == 0 ? S("/") : str_first(path, (size_t)slash);
-    _cleanup_free_ char *config_folder = str_dupz(folder), *data = str_dupz(d->conf->data_directory);
+    _cleanup_free_ char *config_folder = str_dupz(folder), *data = str_dupz(data_directory);
     if (!config_folder || !data)
         return EXIT_IO;
     _cleanup_close_ int at = open(config_folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -67,7 +67,25 @@ int admin_data_dir(const char *command, const char *config_path, struct admin_da
     };
     int r = read_configuration(command, out);
     if (r == 0)
-        r = open_data(command, out);
+        r = open_data(command, out, out->conf->data_directory);
+    if (r)
+        admin_data_done(out);
+    return r;
+}
+
+int admin_data_dir_of_server(const char *command, const char *config_path, struct admin_data *out)
+{
+    struct conf_error e;
+    *out = (struct admin_data){
+        .path = config_path, .arena = ARENA(CONF_MEMORY_MAX), .bundle = BUF(CONF_BUNDLE_MAX), .fd = -1
+    };
+    int r = conf_bundle_read(&out->arena, config_path, &out->bundle, &e);
+    if (r == 0)
+        r = conf_parse(&out->arena, buf_str(&out->bundle), &out->conf, &e);
+    if (r == -ENOENT && access(config_path, F_OK) < 0)
+        r = read_configuration(command, out); /* complains */
+    else
+        r = open_data(command, out, r == 0 ? out->conf->data_directory : S("data"));
     if (r)
         admin_data_done(out);
     return r;

@@ -71,8 +71,8 @@ static void man5(void)
     roff("    domain NAME { postmaster ADDRESS; catch_all ADDRESS }\n    listen SERVICE ADDRESS:PORT { "
          "RESTRICTION-LIST WORD, WORD ... }\n    listen lmtp unix:PATH\n    include FILE\n");
     printf(".fi\n");
-    roff("SERVICE is smtp, submission, submissions, lmtp, pop3 or pop3s. An unknown name is an error. posthouse config check "
-         "reads a file as the server does.\n");
+    roff("SERVICE is smtp, submission, submissions, lmtp, pop3 or pop3s. An unknown name is an error. posthouse config "
+         "check reads a file as the server does.\n");
     printf(".SH SETTINGS\n");
     for (size_t i = 0; conf_setting_info(i, &s); i++) {
         printf(".TP\n.B %s\n.I %s\n", s.name, s.type);

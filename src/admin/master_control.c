@@ -105,6 +105,22 @@ static void begin_status(struct master *m, struct control_client *c)
         finish(c, true);
 }
 
+/* Answered when the store has ended its pass. */
+static void begin_compact(struct master *m, struct control_client *c, bool now)
+{
+    c->request = ++m->last_request;
+    struct buf b = BUF(64);
+    pack_u64(&b, c->request);
+    pack_u8(&b, now);
+    if (m->roles[ROLE_STORE].link.open && ipc_send(&m->roles[ROLE_STORE].link, IPC_COMPACT, &b, -1) == 0) {
+        c->outstanding = 1;
+        loop_cancel(m->loop, &c->timer); /* it takes as long as it takes; the client may leave */
+    }
+    buf_done(&b);
+    if (!c->outstanding)
+        finish(c, false);
+}
+
 /* Listeners are bound at start; a reload that names others says so instead of doing half of it. */
 static bool same_listeners(const struct conf *a, const struct conf *b)
 {
@@ -177,6 +193,8 @@ static void client_ready(struct loop_io *io, uint32_t events)
         begin_status(c->master, c);
     else if (question[0] == CONTROL_RELOAD)
         master_reload(c->master, c);
+    else if (question[0] == CONTROL_COMPACT || question[0] == CONTROL_COMPACT_NOW)
+        begin_compact(c->master, c, question[0] == CONTROL_COMPACT_NOW);
     else
         finish(c, false);
 }

@@ -5,6 +5,7 @@
 #include <netinet/in.h>
 #include <pwd.h>
 #include <stdio.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -105,6 +106,15 @@ static int give(struct master *m, int at, const char *name, enum role_id owner, 
     return one_user(m) || (st.st_mode & 07777) == mode || fchmodat(at, name, mode, 0) == 0 ? 0 : -errno;
 }
 
+/* Two servers on one data folder would take each other's control socket. Held until the process ends. */
+static int lock_data(struct master *m)
+{
+    int fd = openat(m->data_fd, "serve.lock", O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return -errno;
+    return flock(fd, LOCK_EX | LOCK_NB) == 0 ? 0 : errno == EWOULDBLOCK ? -EBUSY : -errno;
+}
+
 int master_folders(struct master *m)
 {
     const char *path = text(m, m->config.conf->data_directory);
@@ -115,6 +125,12 @@ int master_folders(struct master *m)
     if (m->data_fd < 0) {
         admin_complain("data_directory %s: %s", path, strerror(r < 0 ? -r : errno));
         return -EIO;
+    }
+    r = lock_data(m);
+    if (r < 0) {
+        admin_complain("data_directory %s: %s", path,
+                       r == -EBUSY ? "another server runs on it; posthouse status shows it" : strerror(-r));
+        return r;
     }
     for (size_t i = 0; i < ARRAY_LEN(folders); i++) {
         r = mkdirat(m->data_fd, folders[i].name, 0700) < 0 && errno != EEXIST ? -errno : 0;

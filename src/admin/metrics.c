@@ -8,7 +8,7 @@
 #include <sys/time.h>
 #include "admin/admin.h"
 #include "admin/control.h"
-#include "admin/instance.h"
+#include "admin/data_dir.h"
 #include "base/event.h"
 
 enum { PATIENCE_S = 10, REQUEST_MAX = 8192, CLIENT_PATIENCE_S = 5 };
@@ -87,11 +87,11 @@ static void to_openmetrics(str status, struct buf *out)
     buf_add(out, S("# EOF\n"));
 }
 
-static int collect(const struct instance *i, struct buf *out)
+static int collect(const struct admin_data *d, struct buf *out)
 {
     _cleanup_buf_ struct buf status = BUF(CONTROL_ANSWER_MAX);
     bool ok = false;
-    int r = i->data_fd < 0 ? -ENOENT : control_ask(i->data_fd, CONTROL_STATUS, PATIENCE_S, &ok, &status);
+    int r = control_ask(d->fd, CONTROL_STATUS, PATIENCE_S, &ok, &status);
     if (r == 0)
         to_openmetrics(buf_str(&status), out);
     return r;
@@ -121,7 +121,7 @@ static bool read_request(int fd, struct buf *b)
     return true;
 }
 
-static void answer(const struct instance *i, int fd)
+static void answer(const struct admin_data *d, int fd)
 {
     _cleanup_buf_ struct buf request = BUF(REQUEST_MAX), body = BUF(1 << 20), head = BUF(512);
     struct timeval patience = { .tv_sec = CLIENT_PATIENCE_S };
@@ -133,7 +133,7 @@ static void answer(const struct instance *i, int fd)
     const char *code = "200 OK";
     if (!str_starts(line, S("GET /metrics ")) && !str_starts(line, S("GET / ")))
         code = "404 Not Found";
-    else if (collect(i, &body) < 0)
+    else if (collect(d, &body) < 0)
         code = "503 Service Unavailable";
     buf_addf(&head,
              "HTTP/1.1 %s\r\nContent-Type: application/openmetrics-text; version=1.0.0; "
@@ -144,7 +144,7 @@ static void answer(const struct instance *i, int fd)
     send_all(fd, buf_str(&body));
 }
 
-static int serve(const struct instance *i, const char *where)
+static int serve(const struct admin_data *d, const char *where)
 {
     str text = str_z(where);
     ptrdiff_t colon = str_rchr(text, ':');
@@ -171,7 +171,7 @@ static int serve(const struct instance *i, const char *where)
     for (;;) {
         _cleanup_close_ int client = accept4(fd, NULL, NULL, SOCK_CLOEXEC);
         if (client >= 0)
-            answer(i, client);
+            answer(d, client);
     }
 }
 
@@ -180,20 +180,19 @@ int cmd_metrics(int argc, char **argv)
     const char *config = NULL, *where = NULL;
     const struct admin_option options[] = { { "-c", &config, NULL }, { "--listen", &where, NULL } };
     _cleanup_buf_ struct buf text = BUF(1 << 20);
-    struct instance i;
+    _cleanup_admin_data_ struct admin_data d = { .fd = -1 };
     int e = admin_options("metrics", &argc, argv, options, ARRAY_LEN(options));
     if (!e)
-        e = instance_load(config, &i);
+        e = admin_data_dir_of_server("metrics", admin_config_path(config), &d);
     if (e)
         return e;
     if (where) {
-        e = serve(&i, where);
-    } else if (collect(&i, &text) < 0) {
-        admin_complain("no server runs on %s", i.path);
+        e = serve(&d, where);
+    } else if (collect(&d, &text) < 0) {
+        admin_complain("no server runs on %s", d.path);
         e = EXIT_UNAVAILABLE;
     } else {
         printf("%.*s", STR_ARG(buf_str(&text)));
     }
-    instance_done(&i);
     return e;
 }

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include "admin/admin.h"
 #include "admin/control.h"
+#include "admin/data_dir.h"
 #include "admin/instance.h"
 #include "base/event.h"
 
@@ -108,16 +109,16 @@ int cmd_status(int argc, char **argv)
     bool json = false, ok = false;
     const struct admin_option options[] = { { "-c", &config, NULL }, { "--json", NULL, &json } };
     _cleanup_buf_ struct buf text = BUF(CONTROL_ANSWER_MAX);
-    struct instance i;
+    _cleanup_admin_data_ struct admin_data d = { .fd = -1 };
     int e = admin_options("status", &argc, argv, options, ARRAY_LEN(options));
     if (!e)
-        e = instance_load(config, &i);
+        e = admin_data_dir_of_server("status", admin_config_path(config), &d);
     if (e)
         return e;
-    int r = i.data_fd < 0 ? -ENOENT : control_ask(i.data_fd, CONTROL_STATUS, STATUS_PATIENCE_S, &ok, &text);
+    int r = control_ask(d.fd, CONTROL_STATUS, STATUS_PATIENCE_S, &ok, &text);
     if (r < 0) {
         bool absent = r == -ENOENT || r == -ECONNREFUSED;
-        admin_complain(absent ? "no server runs on %s" : "the server of %s did not answer", i.path);
+        admin_complain(absent ? "no server runs on %s" : "the server of %s did not answer", d.path);
         e = EXIT_UNAVAILABLE;
     } else if (json) {
         e = print_json(buf_str(&text));
@@ -125,6 +126,5 @@ int cmd_status(int argc, char **argv)
         for (str rest = buf_str(&text); rest.n;)
             print_line(str_cut(&rest, '\n'));
     }
-    instance_done(&i);
     return e;
 }

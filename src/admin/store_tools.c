@@ -1,6 +1,7 @@
 /* `posthouse store check|rebuild`: the store's offline tools. */
 #include <errno.h>
 #include <grp.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -28,7 +29,9 @@ static int become_owner(int data_fd)
         return -errno;
     if (st.st_uid == 0)
         return 0;
-    bool ok = setgroups(0, NULL) == 0 && setresgid(st.st_gid, st.st_gid, st.st_gid) == 0 &&
+    const struct passwd *p = getpwuid(st.st_uid); /* logs of roles with their own users have this one's group */
+    gid_t gid = p ? p->pw_gid : st.st_gid;
+    bool ok = setgroups(0, NULL) == 0 && setresgid(gid, gid, gid) == 0 &&
               setresuid(st.st_uid, st.st_uid, st.st_uid) == 0;
     return ok ? 0 : -errno;
 }

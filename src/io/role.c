@@ -308,7 +308,7 @@ static int master_frame(struct ipc_link *link, struct ipc_frame *f)
         stop(r);
         return 0;
     default:
-        return -EBADMSG;
+        return r->started ? r->ops->frame(r, ROLE_MASTER, f) : -EBADMSG; /* what is for this role alone */
     }
 }
 

@@ -147,7 +147,8 @@ static void test_a_refused_message_is_one_error(void **state)
         answer(550, "no");
     pull_kind(SMTP_NEED_INPUT);
     buf_clear(smtp_server_output(s));
-    say("MAIL FROM:<a@b.test>\r\nRCPT TO:<alice@posthouse.test>\r\nRCPT TO:<bob@posthouse.test>\r\nDATA\r\n\n\r\n.\r\n");
+    say("MAIL FROM:<a@b.test>\r\nRCPT TO:<alice@posthouse.test>\r\nRCPT TO:<bob@posthouse.test>\r\n"
+        "DATA\r\n\n\r\n.\r\n");
     for (int i = 0; i < 3; ++i) {
         pull();
         answer(250, "ok");

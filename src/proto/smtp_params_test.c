@@ -100,8 +100,8 @@ static void test_xclient(void **state)
     (void)state;
     _cleanup_buf_ struct buf scratch = BUF(4096);
     struct smtp_xclient x;
-    assert_int_equal(xclient(S("NAME=a+2Eb ADDR=IPV6:2001:db8::1 PORT=4025 PROTO=esmtp helo=[192.0.2.1] destport=25"), &x,
-                             &scratch), 0);
+    str args = S("NAME=a+2Eb ADDR=IPV6:2001:db8::1 PORT=4025 PROTO=esmtp helo=[192.0.2.1] destport=25");
+    assert_int_equal(xclient(args, &x, &scratch), 0);
     assert_true(str_eq(x.value[SMTP_XCLIENT_NAME], S("a.b")));
     assert_true(str_eq(x.value[SMTP_XCLIENT_ADDR], S("2001:db8::1")));
     assert_true(str_eq(x.value[SMTP_XCLIENT_HELO], S("[192.0.2.1]")));

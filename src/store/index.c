@@ -8,7 +8,7 @@
 #include <unistd.h>
 #include "store/index_internal.h"
 
-#define FORMAT 1
+#define FORMAT 2
 #define DIFFERENCES_SAID 20
 #define LOGS_MAX 1024
 
@@ -33,18 +33,20 @@ static const char schema[] =
     "CREATE TABLE message(mailbox INTEGER, uid INTEGER, lsn INTEGER, log INTEGER, segment INTEGER, offset INTEGER,"
     " content_len INTEGER, meta_len INTEGER, received_us INTEGER, session BLOB, number INTEGER, prefix BLOB,"
     " PRIMARY KEY(mailbox, uid)) WITHOUT ROWID;"
+    "CREATE INDEX message_place ON message(log, segment, offset);"
     "CREATE TABLE applied(log INTEGER, segment INTEGER, offset INTEGER, sealed INTEGER,"
-    " PRIMARY KEY(log, segment)) WITHOUT ROWID;"
+    " dead INTEGER DEFAULT 0, dead_us INTEGER DEFAULT 0, held INTEGER DEFAULT 0, PRIMARY KEY(log, segment)) WITHOUT ROWID;"
     "CREATE TABLE gap(log INTEGER, segment INTEGER, start INTEGER, stop INTEGER,"
     " PRIMARY KEY(log, segment, start)) WITHOUT ROWID;"
-    "PRAGMA user_version=1;"
+    "PRAGMA user_version=2;"
     "COMMIT;";
 
 enum statement {
     BEGIN, COMMIT, ROLLBACK, VERSION, META_GET, META_SET, LOG_ID, LOG_ADD, LOG_NAME,
     MAILBOX_ADD, MAILBOX_NAMED, MAILBOX_GET, MAILBOX_PLACED, MAILBOX_DROPPED, MAILBOX_JUMP,
     MESSAGE_ADD, MESSAGE_DROP, MESSAGE_EXISTS, MESSAGE_PLACED, MESSAGE_WALK, MESSAGE_WALK_ALL,
-    APPLIED_GET, APPLIED_SET, GAP_ADD, GAP_EXTEND, GAP_FIND, GAP_DROP, GAP_FIRST,
+    APPLIED_GET, APPLIED_SET, APPLIED_DEAD, APPLIED_HELD, APPLIED_LAST, APPLIED_NEXT,
+    MESSAGE_MOVE, PLACE_USED, SEGMENT_USED, SEGMENT_WALK, GAP_ADD, GAP_EXTEND, GAP_FIND, GAP_DROP, GAP_FIRST,
     STATEMENTS,
 };
 
@@ -70,13 +72,29 @@ static const char *const sql[STATEMENTS] = {
     [MAILBOX_DROPPED] = "UPDATE mailbox SET messages = messages - ?2 WHERE id = ?1",
     [MAILBOX_JUMP] = "UPDATE mailbox SET uidnext = min(uidnext + ?1, 4294967294)",
     [MESSAGE_ADD] = "INSERT OR IGNORE INTO message VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
-    [MESSAGE_DROP] = "DELETE FROM message WHERE mailbox = ?1 AND uid = ?2",
+    [MESSAGE_DROP] = "DELETE FROM message WHERE mailbox = ?1 AND uid = ?2"
+                     " RETURNING log, segment, offset, content_len, meta_len",
     [MESSAGE_EXISTS] = "SELECT 1 FROM message WHERE mailbox = ?1 AND uid = ?2",
     [MESSAGE_PLACED] = "SELECT 1 FROM message WHERE mailbox = ?1 AND log = ?2 AND segment = ?3 AND offset = ?4 LIMIT 1",
     [MESSAGE_WALK] = "SELECT " MESSAGE_COLUMNS " FROM message WHERE mailbox = ?1 ORDER BY uid",
     [MESSAGE_WALK_ALL] = "SELECT " MESSAGE_COLUMNS " FROM message ORDER BY mailbox, uid",
     [APPLIED_GET] = "SELECT offset, sealed FROM applied WHERE log = ?1 AND segment = ?2",
-    [APPLIED_SET] = "INSERT OR REPLACE INTO applied VALUES(?1, ?2, ?3, ?4)",
+    [APPLIED_SET] = "INSERT INTO applied(log, segment, offset, sealed) VALUES(?1, ?2, ?3, ?4)"
+                    " ON CONFLICT DO UPDATE SET offset = excluded.offset, sealed = excluded.sealed",
+    [APPLIED_DEAD] = "INSERT INTO applied(log, segment, offset, sealed, dead, dead_us) VALUES(?1, ?2, 64, 0, ?3, ?4)"
+                     " ON CONFLICT DO UPDATE SET dead = dead + ?3, dead_us = max(dead_us, ?4)",
+    [APPLIED_HELD] = "INSERT INTO applied(log, segment, offset, sealed, held) VALUES(?1, ?2, 64, 0, 1)"
+                     " ON CONFLICT DO UPDATE SET held = 1",
+    [APPLIED_LAST] = "SELECT max(segment) FROM applied WHERE log = ?1",
+    [APPLIED_NEXT] = "SELECT log, segment, offset, sealed, dead, dead_us FROM applied"
+                     " WHERE (log, segment) > (?1, ?2) AND dead > 0 AND held = 0 ORDER BY log, segment LIMIT 1",
+    [MESSAGE_MOVE] = "UPDATE message SET log = ?3, segment = ?4, offset = ?5"
+                     " WHERE mailbox = ?1 AND uid = ?2 AND log = ?6 AND segment = ?7 AND offset = ?8",
+    [PLACE_USED] = "SELECT 1 FROM message WHERE log = ?1 AND segment = ?2 AND offset = ?3 LIMIT 1",
+    [SEGMENT_USED] = "SELECT 1 FROM message WHERE log = ?1 AND segment = ?2 LIMIT 1",
+    [SEGMENT_WALK] = "SELECT offset, mailbox, uid, content_len, meta_len FROM message"
+                     " WHERE log = ?1 AND segment = ?2 AND (offset, mailbox, uid) > (?3, ?4, ?5)"
+                     " ORDER BY offset, mailbox, uid LIMIT ?6",
     [GAP_ADD] = "INSERT OR REPLACE INTO gap VALUES(?1, ?2, ?3, ?4)",
     [GAP_EXTEND] = "UPDATE gap SET stop = ?4 WHERE log = ?1 AND segment = ?2 AND stop = ?3",
     [GAP_FIND] = "SELECT start, stop FROM gap WHERE log = ?1 AND segment = ?2 AND start <= ?3 AND stop >= ?4 LIMIT 1",
@@ -459,9 +477,116 @@ int index_row_message_add(struct index *ix, uint64_t lsn, const struct journal_d
                                           B(str_of(d->session, sizeof(d->session))), I(d->number), B(p->prefix)));
 }
 
-int index_row_message_drop(struct index *ix, uint64_t mailbox, uint32_t uid)
+static uint64_t record_length(uint64_t content_len, uint64_t meta_len)
 {
-    return change(ix, MESSAGE_DROP, VALUES(I(mailbox), I(uid)));
+    return record_end(&(struct record_header){ .content_len = content_len, .meta_len = (uint32_t)meta_len });
+}
+
+/* The bytes at that place count as dead, unless a message is still there. */
+static int bury(struct index *ix, uint64_t log, struct log_position at, uint64_t length, uint64_t now_us)
+{
+    int r = run(ix, PLACE_USED, VALUES(I(log), I(at.segment), I(at.offset)));
+    if (r == 1)
+        done(ix, PLACE_USED);
+    if (r != 0)
+        return MIN(r, 0);
+    return MIN(change(ix, APPLIED_DEAD, VALUES(I(log), I(at.segment), I(length), I(MAX(now_us, 1u)))), 0);
+}
+
+int index_row_message_drop(struct index *ix, uint64_t mailbox, uint32_t uid, uint64_t now_us)
+{
+    int r = run(ix, MESSAGE_DROP, VALUES(I(mailbox), I(uid)));
+    if (r != 1)
+        return r;
+    sqlite3_stmt *s = ix->stmt[MESSAGE_DROP];
+    uint64_t log = column(s, 0), length = record_length(column(s, 3), column(s, 4));
+    struct log_position at = { column(s, 1), column(s, 2) };
+    int rc = sqlite3_step(s);
+    done(ix, MESSAGE_DROP);
+    r = error_of(rc);
+    if (r == 0)
+        r = bury(ix, log, at, length, now_us);
+    return r < 0 ? r : 1;
+}
+
+int index_row_held(struct index *ix)
+{
+    return change(ix, APPLIED_HELD, VALUES(I(ix->cursor.log), I(ix->cursor.segment)));
+}
+
+static int move_message(struct index *ix, uint64_t log, const struct journal_relocated *m, const struct journal_move *v)
+{
+    uint64_t to = ix->cursor.log;
+    struct log_position from = { m->segment, v->from }, there = { m->to_segment, v->to };
+    int r = change(ix, MESSAGE_MOVE, VALUES(I(v->mailbox), I(v->uid), I(to), I(m->to_segment), I(v->to), I(log),
+                                            I(m->segment), I(v->from)));
+    if (r < 0)
+        return r;
+    return r ? bury(ix, log, from, v->length, 0) : bury(ix, to, there, v->length, 0);
+}
+
+int index_row_relocate(struct index *ix, const struct journal_relocated *m)
+{
+    uint64_t log;
+    int r = log_find(ix, m->log, &log);
+    for (size_t i = 0; i < m->n && r == 1; i++) {
+        r = move_message(ix, log, m, &m->moves[i]);
+        r = r < 0 ? r : 1;
+    }
+    return MIN(r, 0);
+}
+
+int index_segment_last(struct index *ix, str log, uint64_t *out)
+{
+    uint64_t id;
+    *out = 0;
+    int r = log_find(ix, log, &id);
+    if (r == 1)
+        r = run(ix, APPLIED_LAST, VALUES(I(id)));
+    if (r != 1)
+        return r;
+    *out = column(ix->stmt[APPLIED_LAST], 0);
+    done(ix, APPLIED_LAST);
+    return 0;
+}
+
+int index_segment_next(struct index *ix, struct index_segment *inout)
+{
+    int r = run(ix, APPLIED_NEXT, VALUES(I(inout->log), I(inout->segment)));
+    if (r != 1)
+        return r;
+    sqlite3_stmt *s = ix->stmt[APPLIED_NEXT];
+    *inout = (struct index_segment){ .log = column(s, 0), .segment = column(s, 1), .end = column(s, 2),
+                                     .sealed = column(s, 3) != 0, .dead = column(s, 4), .dead_us = column(s, 5) };
+    done(ix, APPLIED_NEXT);
+    r = log_name(ix, inout->log, &inout->name);
+    if (r == 0)
+        r = run(ix, SEGMENT_USED, VALUES(I(inout->log), I(inout->segment)));
+    inout->used = r == 1;
+    if (r == 1)
+        done(ix, SEGMENT_USED);
+    return r < 0 ? r : 1;
+}
+
+int index_segment_walk(struct index *ix, const struct index_segment *g, struct journal_move *last, size_t max,
+                       int (*each)(void *arg, const struct journal_move *m), void *arg)
+{
+    int n = 0;
+    int r = run(ix, SEGMENT_WALK, VALUES(I(g->log), I(g->segment), I(last->from), I(last->mailbox), I(last->uid),
+                                         I(max)));
+    while (r == 1) {
+        sqlite3_stmt *s = ix->stmt[SEGMENT_WALK];
+        *last = (struct journal_move){ .from = column(s, 0), .mailbox = column(s, 1), .uid = (uint32_t)column(s, 2),
+                                       .length = record_length(column(s, 3), column(s, 4)) };
+        r = each(arg, last);
+        n++;
+        if (r == 0) {
+            int rc = sqlite3_step(s);
+            r = rc == SQLITE_ROW ? 1 : error_of(rc);
+        }
+    }
+    done(ix, SEGMENT_WALK);
+    return r < 0 ? r : n;
 }
 
 int index_row_gap_add(struct index *ix, uint64_t from, uint64_t to)

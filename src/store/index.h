@@ -56,6 +56,25 @@ struct index_gap {
 };
 int index_gap(struct index *ix, struct index_gap *out);
 
+/* A segment of which some is dead: expunged or moved away, and in no mailbox any more. */
+struct index_segment {
+    uint64_t log, segment;     /* log: a number of this index */
+    str name;                  /* of the log; valid until the next change of the index */
+    uint64_t end;              /* applied up to here */
+    bool sealed;               /* by an earlier process, or by compaction */
+    bool used;                 /* some of it is in a mailbox */
+    uint64_t dead, dead_us;    /* bytes; wall clock of the last expunge */
+};
+/* The next one behind *inout (all zeros: the first), but for those that hold damage or messages without a mailbox.
+ * 1, or 0 when there is none. */
+int index_segment_next(struct index *ix, struct index_segment *inout);
+/* The highest number known of a log, 0 if none. */
+int index_segment_last(struct index *ix, str log, uint64_t *out);
+/* The next placements (at most max) of a segment behind *last (zeros: the first), in the order of their place; `to`
+ * is not set. How many; a negative result of `each` ends the walk with it. */
+int index_segment_walk(struct index *ix, const struct index_segment *g, struct journal_move *last, size_t max,
+                       int (*each)(void *arg, const struct journal_move *m), void *arg);
+
 struct index_message {
     uint64_t mailbox;
     uint32_t uid;

@@ -68,13 +68,18 @@ static int apply_delivered(struct index *ix, const struct journal_record *r)
     }
     state->unplaced += d->n_unplaced;
     k = lost ? index_row_gap_add(ix, d->offset, d->end) : 0;
+    if (k >= 0 && d->n_unplaced)
+        k = index_row_held(ix);
     return MIN(k, 0);
 }
 
 static int apply_skipped(struct index *ix, const struct journal_record *r)
 {
     const struct journal_skipped *s = &r->skipped;
-    return MIN(cover(ix, s->log, s->segment, s->offset, s->end, s->again), 0);
+    int k = cover(ix, s->log, s->segment, s->offset, s->end, s->again);
+    if (k >= 0)
+        k = index_row_held(ix);
+    return MIN(k, 0);
 }
 
 static int apply_sealed(struct index *ix, const struct journal_record *r)
@@ -96,7 +101,7 @@ static int apply_expunged(struct index *ix, const struct journal_record *r)
     struct index_state *state = index_working(ix);
     uint64_t n = 0;
     for (size_t i = 0; i < e->n; i++) {
-        int k = index_row_message_drop(ix, e->mailbox, e->uids[i]);
+        int k = index_row_message_drop(ix, e->mailbox, e->uids[i], e->at_us);
         if (k < 0)
             return k;
         n += (uint64_t)k;
@@ -109,6 +114,18 @@ static int apply_expunged(struct index *ix, const struct journal_record *r)
 static int apply_jumped(struct index *ix, const struct journal_record *r)
 {
     return MIN(index_row_mailboxes_jump(ix, r->jumped.by), 0);
+}
+
+static int apply_relocated(struct index *ix, const struct journal_record *r)
+{
+    const struct journal_relocated *m = &r->relocated;
+    struct index_cursor *c = index_cursor(ix);
+    int k = index_row_cursor_load(ix, m->to_log, m->to_segment);
+    if (k < 0)
+        return k;
+    c->offset = m->end;
+    c->sealed = c->changed = true;
+    return index_row_relocate(ix, m);
 }
 
 int index_apply(struct index *ix, const struct journal_record *r)

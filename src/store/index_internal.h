@@ -20,7 +20,12 @@ int index_row_mailbox_dropped(struct index *ix, uint64_t mailbox, uint64_t n);
 int index_row_mailboxes_jump(struct index *ix, uint32_t by);
 int index_row_message_add(struct index *ix, uint64_t lsn, const struct journal_delivered *d,
                           const struct journal_placement *p);
-int index_row_message_drop(struct index *ix, uint64_t mailbox, uint32_t uid);
+/* Also counts its bytes as dead if no other mailbox has it. */
+int index_row_message_drop(struct index *ix, uint64_t mailbox, uint32_t uid, uint64_t now_us);
+/* The cursor's segment holds what no mailbox has and somebody may still want. */
+int index_row_held(struct index *ix);
+/* The cursor stands on the segment they moved to. A message that is gone meanwhile is passed over. */
+int index_row_relocate(struct index *ix, const struct journal_relocated *m);
 int index_row_gap_add(struct index *ix, uint64_t from, uint64_t to);
 /* Gaps are those of the cursor's segment. The gap that holds [offset, end): removed and told. 1 found, 0 none. */
 int index_row_gap_take(struct index *ix, uint64_t offset, uint64_t end, uint64_t *out_from, uint64_t *out_to);

@@ -9,6 +9,7 @@ enum { DELIVERED_AGAIN = 1 };
 enum { PLACED_RECIPIENT = 1, PLACED_REASON = 2 };
 #define PLACED_MIN (8 + 4 + 1 + 4 + 4)
 #define UNPLACED_MIN (4 + 4)
+#define MOVE_SIZE (8 + 4 + 8 + 8 + 8)
 
 static void encode_mailbox_created(struct buf *out, const struct journal_mailbox_created *m)
 {
@@ -171,6 +172,7 @@ static void encode_expunged(struct buf *out, const struct journal_expunged *e)
     pack_u32(out, (uint32_t)e->n);
     for (size_t i = 0; i < e->n; i++)
         pack_u32(out, e->uids[i]);
+    pack_u64(out, e->at_us);
 }
 
 static int decode_expunged(struct arena *a, struct unpack *u, struct journal_expunged *e)
@@ -186,6 +188,7 @@ static int decode_expunged(struct arena *a, struct unpack *u, struct journal_exp
         uids[i] = unpack_u32(u);
     e->uids = uids;
     e->n = n;
+    e->at_us = u->in.n ? unpack_u64(u) : 0;
     return 0;
 }
 
@@ -198,6 +201,48 @@ static int decode_jumped(struct arena *a, struct unpack *u, struct journal_jumpe
 {
     (void)a;
     j->by = unpack_u32(u);
+    return 0;
+}
+
+static void encode_relocated(struct buf *out, const struct journal_relocated *r)
+{
+    pack_str(out, r->log);
+    pack_u64(out, r->segment);
+    pack_str(out, r->to_log);
+    pack_u64(out, r->to_segment);
+    pack_u64(out, r->end);
+    pack_u32(out, (uint32_t)r->n);
+    for (size_t i = 0; i < r->n; i++) {
+        pack_u64(out, r->moves[i].mailbox);
+        pack_u32(out, r->moves[i].uid);
+        pack_u64(out, r->moves[i].from);
+        pack_u64(out, r->moves[i].to);
+        pack_u64(out, r->moves[i].length);
+    }
+}
+
+static int decode_relocated(struct arena *a, struct unpack *u, struct journal_relocated *r)
+{
+    r->log = unpack_str(u);
+    r->segment = unpack_u64(u);
+    r->to_log = unpack_str(u);
+    r->to_segment = unpack_u64(u);
+    r->end = unpack_u64(u);
+    uint32_t n = unpack_u32(u);
+    if (u->bad || n > u->in.n / MOVE_SIZE)
+        return -EBADMSG;
+    struct journal_move *moves = ARENA_ARRAY(a, struct journal_move, n);
+    if (!moves)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < n; i++) {
+        moves[i].mailbox = unpack_u64(u);
+        moves[i].uid = unpack_u32(u);
+        moves[i].from = unpack_u64(u);
+        moves[i].to = unpack_u64(u);
+        moves[i].length = unpack_u64(u);
+    }
+    r->moves = moves;
+    r->n = n;
     return 0;
 }
 

@@ -63,11 +63,29 @@ struct journal_expunged {
     uint64_t mailbox;
     const uint32_t *uids;
     size_t n;
+    uint64_t at_us;  /* wall clock; records of the first version have none: 0 */
 };
 
 /* Records were lost: every UIDNEXT goes up by so much, that no UID is ever given twice. */
 struct journal_jumped {
     uint32_t by;
+};
+
+struct journal_move {
+    uint64_t mailbox;
+    uint32_t uid;
+    uint64_t from, to; /* offsets of the record's header */
+    uint64_t length;   /* of the whole record */
+};
+
+/* Compaction copied these messages to a segment of another log, which is durable and sealed at `end`. */
+struct journal_relocated {
+    str log;
+    uint64_t segment;
+    str to_log;
+    uint64_t to_segment, end;
+    const struct journal_move *moves; /* in the order of `to` */
+    size_t n;
 };
 
 struct journal_record {

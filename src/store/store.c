@@ -82,7 +82,7 @@ int store_open(const struct store_config *config, struct store **out)
     if (!s)
         return -ENOMEM;
     s->config = *config;
-    s->data_fd = s->logs_fd = s->journal_dir_fd = s->lock_fd = -1;
+    s->data_fd = s->logs_fd = s->journal_dir_fd = s->lock_fd = s->compaction_fd = -1;
     s->next_lsn = 1;
     s->payload = BUF(PAYLOAD_MAX);
     s->chunk = BUF(CHUNK_MAX);
@@ -116,6 +116,7 @@ void store_close(struct store *s)
 {
     if (!s)
         return;
+    store_compaction_free(s->compaction);
     journal_free(s->journal);
     index_close(s->index);
     store_logs_free(s);
@@ -127,7 +128,7 @@ void store_close(struct store *s)
     buf_done(&s->payload);
     buf_done(&s->chunk);
     buf_done(&s->meta);
-    int fds[] = { s->data_fd, s->logs_fd, s->journal_dir_fd, s->lock_fd };
+    int fds[] = { s->data_fd, s->logs_fd, s->journal_dir_fd, s->lock_fd, s->compaction_fd };
     for (size_t i = 0; i < ARRAY_LEN(fds); i++)
         if (fds[i] >= 0)
             close(fds[i]);
@@ -355,7 +356,8 @@ int store_mailbox(struct store *s, str account, str name, struct store_mailbox *
 static int stage_expunged(struct store *s, uint64_t mailbox, const uint32_t *uids, size_t n)
 {
     struct journal_record record = { .kind = JOURNAL_expunged,
-                                     .expunged = { .mailbox = mailbox, .uids = uids, .n = n } };
+                                     .expunged = { .mailbox = mailbox, .uids = uids, .n = n,
+                                                   .at_us = s->config.env->wall_us() } };
     return n ? store_stage(s, &record) : 0;
 }
 

@@ -79,6 +79,21 @@ uint64_t store_durable(const struct store *s);
 /* A read-only descriptor of a segment, for the access role. Caller closes. -ENOENT: gone. */
 int store_segment_open(struct store *s, str log, uint64_t segment, int *out_fd);
 
+/* Compaction. Begins a pass over all segments (one that is under way is followed by another). `now`: without regard for
+ * the retention and without rest. 0 or negative errno. */
+int store_compact(struct store *s, bool now, uint64_t retention_us);
+/* One small step of it, between turns. oldest_reader: store_durable() as it was when the oldest mailbox that is still
+ * read was opened, UINT64_MAX without any. 1: call again soon; 0: nothing to do but what waits for readers; errors as
+ * store_turn(). */
+int store_compact_step(struct store *s, uint64_t oldest_reader);
+struct store_compaction {
+    uint64_t passes, moved, copied_bytes, removed; /* since the start: passes, messages, bytes, segments */
+    uint64_t pending; /* segments that wait for their last readers or the end of a backup */
+};
+void store_compaction(const struct store *s, struct store_compaction *out);
+/* While *out_fd is open, no process removes a segment of the store in data_fd. Waits for one that is being removed. */
+int store_hold_compaction(int data_fd, int *out_fd);
+
 struct store_stats { uint64_t lsn, placed, expunged, unplaced, messages, mailboxes, journal_syncs, backlog_bytes; };
 void store_stats(const struct store *s, struct store_stats *out);
 

@@ -293,7 +293,11 @@ int store_check(int data_fd, const struct env *env, void (*say_)(void *arg, bool
     int r = store_lock(data_fd, &lock);
     if (r < 0 && r != -EBUSY)
         return r;
-    r = check_all(&c, r == 0);
+    bool locked = r == 0;
+    _cleanup_close_ int hold = -1; /* what the journal speaks of must stay while it is looked at */
+    r = store_hold_compaction(data_fd, &hold);
+    if (r == 0)
+        r = check_all(&c, locked);
     close_last(&c);
     buf_done(&c.meta);
     arena_done(&c.arena);

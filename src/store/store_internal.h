@@ -3,6 +3,7 @@
  * store.c         opening, turns: batch -> journal -> index -> `placed`
  * store_log.c     reading receive logs
  * store_apply.c   expanding a message and staging its record
+ * store_compact.c what is dead goes; compactor.c is its thread
  * store_replay.c  from the journal to the index: at the start, and when the index is found damaged
  * store_snapshot.c, store_check.c
  *
@@ -21,6 +22,8 @@
 #define BATCH_MEMORY ((size_t)8 << 20) /* of messages held for `placed` */
 #define LOG_NAME_MAX 64
 #define JUMP ((uint32_t)1 << 20)
+#define STORE_LOG S("store")           /* of messages that compaction moved */
+#define RESTORED "restored"            /* a file in the data folder: it comes from a backup */
 
 struct placed_note {
     struct store_placement placement;
@@ -66,6 +69,9 @@ struct store {
     struct index *index;
     struct directory directory;
     bool has_directory, stuck; /* stuck: no room on the disk, said once */
+    bool lost;                 /* records of the journal, and what compaction copied is to be looked at */
+    struct compaction *compaction;
+    int compaction_fd;
     int failed;
     struct store_log *logs;
     struct map boxes;
@@ -118,7 +124,13 @@ int store_box(struct store *s, str account, str name, struct box **out);
 /* store_snapshot.c: of what is committed. -EBADMSG: the index is damaged. */
 int store_snapshot_of(struct index *ix, uint64_t mailbox, int *out_fd);
 
+/* store_compact.c */
+void store_compaction_free(struct compaction *c);
+int store_compact_recover(struct store *s); /* removes copies that no record speaks of */
+
 /* store_log.c */
 void store_logs_free(struct store *s);
+int store_log_dir(const struct store *s, str name); /* opened for the caller; negative errno */
+void store_log_forget(struct store *s, str name, uint64_t segment); /* closes it */
 bool log_name_valid(str name);
 int store_fill_gaps(struct store *s);

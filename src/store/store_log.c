@@ -58,7 +58,7 @@ static struct store_log *find_log(const struct store *s, str name)
     return l;
 }
 
-static int open_log_dir(const struct store *s, str name)
+int store_log_dir(const struct store *s, str name)
 {
     char path[LOG_NAME_MAX + 1];
     memcpy(path, name.p, name.n);
@@ -69,13 +69,26 @@ static int open_log_dir(const struct store *s, str name)
     return fd < 0 ? -errno : fd;
 }
 
+void store_log_forget(struct store *s, str name, uint64_t segment)
+{
+    struct store_log *l = find_log(s, name);
+    for (struct log_segment **at = l ? &l->segments : NULL; at && *at; at = &(*at)->next)
+        if ((*at)->number == segment) {
+            struct log_segment *g = *at;
+            *at = g->next;
+            segment_free(g);
+            l->n_segments--;
+            return;
+        }
+}
+
 static int add_log(struct store *s, str name, struct store_log **out)
 {
     struct store_log *l = calloc(1, sizeof(*l));
     if (!l)
         return -ENOMEM;
     memcpy(l->name, name.p, name.n);
-    l->dir_fd = open_log_dir(s, name);
+    l->dir_fd = store_log_dir(s, name);
     if (l->dir_fd < 0) {
         int r = l->dir_fd;
         free(l);
@@ -410,6 +423,12 @@ int store_log_attach(struct store *s, str log, uint64_t first_segment)
         return -EINVAL;
     if (!log_name_valid(log))
         return -EBADMSG;
+    if (s->lost) { /* the records that spoke of copies may be among the lost: better twice than not at all */
+        s->lost = false;
+        int k = store_log_attach(s, STORE_LOG, UINT64_MAX);
+        if (k < 0)
+            return k;
+    }
     int r = attach(s, log, first_segment);
     if (r != -EBADMSG)
         return r;
@@ -453,7 +472,7 @@ int store_fill_gaps(struct store *s)
             return -EBADMSG;
         memcpy(log, gap.log.p, gap.log.n); /* the index may forget it while records are staged */
         gap.log.p = log;
-        _cleanup_close_ int dir_fd = open_log_dir(s, gap.log);
+        _cleanup_close_ int dir_fd = store_log_dir(s, gap.log);
         if (dir_fd < 0)
             return dir_fd;
         r = fill_gap(s, &gap, dir_fd);
@@ -470,7 +489,7 @@ int store_segment_open(struct store *s, str log, uint64_t segment, int *out_fd)
     const struct store_log *l = find_log(s, log);
     if (!log_name_valid(log))
         return -ENOENT;
-    _cleanup_close_ int dir_fd = l ? -1 : open_log_dir(s, log);
+    _cleanup_close_ int dir_fd = l ? -1 : store_log_dir(s, log);
     int fd = open_in(l ? l->dir_fd : dir_fd, segment, O_RDONLY);
     if (fd < 0)
         return fd;

@@ -1,6 +1,8 @@
 /* From the journal to the index. The index is only a view: whatever is wrong with it, it is thrown away and made
  * again. */
 #include <errno.h>
+#include <fcntl.h>
+#include <unistd.h>
 #include "store/store_internal.h"
 
 #define RECORDS_A_TRANSACTION 2000
@@ -119,13 +121,24 @@ static int bring_up(struct store *s, bool *out_jump)
 }
 
 /* No UID and no LSN that may have been given out before the damage is given out again. */
-static int jump(struct store *s)
+static int jump(struct store *s, const char *why)
 {
-    store_note(s, "records of the journal were lost: every UIDNEXT goes up by %u", JUMP);
+    store_note(s, "%s: every UIDNEXT goes up by %u", why, JUMP);
     struct journal_record record = { .kind = JOURNAL_jumped, .jumped = { .by = JUMP } };
     s->next_lsn += JUMP;
     int r = store_stage(s, &record);
     return r < 0 ? r : store_flush(s);
+}
+
+/* What was given out after the backup was made is not known here: it must not be given out again. */
+static int after_restore(struct store *s, bool jumped)
+{
+    if (faccessat(s->data_fd, RESTORED, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+        return 0;
+    int r = jumped ? 0 : jump(s, "this store was restored from a backup");
+    if (r < 0)
+        return r;
+    return unlinkat(s->data_fd, RESTORED, 0) < 0 || fsync(s->data_fd) < 0 ? -errno : 0;
 }
 
 int store_recover(struct store *s)
@@ -144,7 +157,12 @@ int store_recover(struct store *s)
         return r;
     s->last_mailbox = index_state(s->index)->last_mailbox;
     s->last_uidvalidity = index_state(s->index)->last_uidvalidity;
-    return lost ? jump(s) : 0;
+    s->lost = lost;
+    if (!lost)
+        r = store_compact_recover(s);
+    else
+        r = jump(s, "records of the journal were lost");
+    return r < 0 ? r : after_restore(s, lost);
 }
 
 int store_reindex(struct store *s)

@@ -9,10 +9,12 @@
 #include "store/store.h"
 
 enum { SESSIONS_MAX = 200000, MARKS_MAX = 4096, GATHER_MS = 5 };
+enum { COMPACT_FIRST_MS = 60000, COMPACT_EVERY_MS = 3600000, COMPACT_STEP_MS = 10, COMPACT_WAIT_MS = 1000 };
 
 struct bound { /* a session of access that has logged in */
     char *session, *account;
     uint64_t mailbox;     /* 0: no maildrop open */
+    uint64_t opened_lsn;  /* its snapshot is of then */
 };
 
 struct expunge_wait { uint64_t ticket, request; struct expunge_wait *next; };
@@ -25,6 +27,9 @@ struct store_role {
     struct loop_timer gather;
     bool due;             /* what is staged is not to wait any longer */
     bool synced;          /* a sync of the journal has ended */
+    struct loop_timer compact, compact_step;
+    uint64_t compact_request; /* of the master, who waits for the end of a pass; 0 none */
+    bool compacting_now;
     struct map sessions;  /* session text -> struct bound */
     struct map leases;    /* account -> struct bound that holds its maildrop */
     struct { uint64_t lsn, bytes; } marks[MARKS_MAX]; size_t mark_first, n_marks;
@@ -272,6 +277,7 @@ static enum maildrop open_maildrop(struct store_role *sr, struct bound *b, int *
         return MAILDROP_TROUBLE;
     }
     b->mailbox = box.id;
+    b->opened_lsn = store_durable(sr->store);
     return MAILDROP_OPENED;
 }
 
@@ -343,6 +349,83 @@ static int segment_get(struct store_role *sr, struct ipc_frame *f)
     return 0;
 }
 
+static uint64_t oldest_reader(struct store_role *sr)
+{
+    uint64_t oldest = UINT64_MAX;
+    const struct bound *b;
+    for (size_t at = 0; (b = map_next(&sr->leases, &at, NULL));)
+        oldest = MIN(oldest, b->opened_lsn);
+    return oldest;
+}
+
+static void compact(struct store_role *sr, bool now)
+{
+    sr->compacting_now = now;
+    if (store_compact(sr->store, now, sr->role->config->conf->expunged_retention * 1000) == 0)
+        loop_after(sr->role->loop, &sr->compact_step, 0);
+}
+
+static void compact_due(struct loop_timer *t)
+{
+    struct store_role *sr = CONTAINER_OF(t, struct store_role, compact);
+    loop_after(sr->role->loop, t, COMPACT_EVERY_MS);
+    compact(sr, false);
+}
+
+static void compaction_fields(struct store_role *sr, struct buf *out)
+{
+    struct store_compaction c;
+    store_compaction(sr->store, &c);
+    event_u64(out, "compaction_passes", c.passes);
+    event_u64(out, "compaction_moved", c.moved);
+    event_u64(out, "compaction_copied_bytes", c.copied_bytes);
+    event_u64(out, "compaction_removed_segments", c.removed);
+    event_u64(out, "compaction_waiting_segments", c.pending);
+}
+
+static void answer_compact(struct store_role *sr)
+{
+    struct buf fields = BUF(4096), b = BUF(8192);
+    compaction_fields(sr, &fields);
+    pack_u64(&b, sr->compact_request);
+    pack_str(&b, buf_str(&fields));
+    ipc_send(&sr->role->master, IPC_STATUS_REPLY, &b, -1);
+    buf_done(&b);
+    buf_done(&fields);
+    sr->compact_request = 0;
+}
+
+static void compact_step(struct loop_timer *t)
+{
+    struct store_role *sr = CONTAINER_OF(t, struct store_role, compact_step);
+    struct store_compaction c;
+    int r = store_compact_step(sr->store, oldest_reader(sr));
+    if (r < 0) {
+        after_turn(sr, r);
+        return;
+    }
+    store_compaction(sr->store, &c);
+    if (r == 1)
+        loop_after(sr->role->loop, t, sr->compacting_now ? 1 : COMPACT_STEP_MS);
+    else if (c.pending)
+        loop_after(sr->role->loop, t, COMPACT_WAIT_MS);
+    if (r == 0 && sr->compact_request)
+        answer_compact(sr);
+}
+
+static int compact_asked(struct store_role *sr, struct ipc_frame *f)
+{
+    uint64_t request = unpack_u64(&f->in);
+    bool now = unpack_u8(&f->in);
+    if (!unpack_end(&f->in))
+        return -EBADMSG;
+    if (sr->compact_request)
+        answer_compact(sr);
+    sr->compact_request = request;
+    compact(sr, now);
+    return 0;
+}
+
 static int frame(struct role *r, enum role_id peer, struct ipc_frame *f)
 {
     struct store_role *sr = self(r);
@@ -355,6 +438,7 @@ static int frame(struct role *r, enum role_id peer, struct ipc_frame *f)
     case IPC_MAILDROP_CLOSE: forget(sr, unpack_str(&f->in)); return 0;
     case IPC_EXPUNGE: return expunge(sr, f);
     case IPC_SEGMENT_GET: return segment_get(sr, f);
+    case IPC_COMPACT: return compact_asked(sr, f);
     default: return -EBADMSG;
     }
 }
@@ -410,6 +494,9 @@ static int start(struct role *r)
     sr->sync_io = (struct loop_io){ .fd = store_fd(sr->store), .ready = sync_ready };
     sr->turn.end = turn_end;
     sr->gather.fire = gathered;
+    sr->compact.fire = compact_due;
+    sr->compact_step.fire = compact_step;
+    loop_after(r->loop, &sr->compact, COMPACT_FIRST_MS);
     loop_at_turn_end(r->loop, &sr->turn);
     return loop_watch(r->loop, &sr->sync_io, EPOLLIN);
 }
@@ -428,12 +515,15 @@ static void status(struct role *r, struct buf *out)
     event_u64(out, "journal_syncs", s.journal_syncs);
     event_u64(out, "unapplied_bytes", s.backlog_bytes);
     event_u64(out, "logged_in", sr->sessions.n);
+    compaction_fields(sr, out);
 }
 
 static void stop(struct role *r)
 {
     struct store_role *sr = self(r);
     store_flush(sr->store);
+    loop_cancel(r->loop, &sr->compact);
+    loop_cancel(r->loop, &sr->compact_step);
     loop_unwatch(r->loop, &sr->sync_io);
     store_close(TAKE(sr->store));
     loop_stop(r->loop);

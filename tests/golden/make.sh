@@ -1,0 +1,100 @@
+#!/bin/sh
+# tests/golden/make.sh VERSION: writes tests/golden/VERSION, a small data folder as the program at hand ($POSTHOUSE) writes it, and what
+# src/store/golden_test.c must find in it. Made once for each version of the record format and never again: what lies there is what
+# a store on somebody's disk looks like, and every later program must read it.
+#
+# Three accounts; five messages by SMTP, one of them to two mailboxes, one of no octet, one over the 128 KiB from which a message is streamed
+# to a segment of its own, one whose lines begin with dots; the newest of bob's is expunged; carol's mailbox is created by a log-in.
+# Between the messages the server is started anew, so that there is more than one segment. index.db is left out: it can be made again.
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+[ $# = 1 ] || { echo "usage: $0 VERSION" >&2; exit 2; }
+[ ! -e "$here/$1" ] || { echo "$here/$1 is there; a golden folder is never written again" >&2; exit 1; }
+cd "$here/.."
+exec python3 - "$here/$1" << 'PYTHON'
+import os
+import shutil
+import sqlite3
+import sys
+
+import harness
+import ledger
+
+target = sys.argv[1]
+DOMAIN = "example.org"
+text = b"".join(b"line %06d of a long message\r\n" % n for n in range(4700))  # 140 KB, over the threshold of a stream
+header = b"From: <sender@far.example>\r\nSubject: %s\r\n\r\n"
+
+
+def crc32c(data):
+    table = []
+    for n in range(256):
+        for _ in range(8):
+            n = n >> 1 ^ (0x82F63B78 if n & 1 else 0)
+        table.append(n)
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = table[(crc ^ byte) & 255] ^ crc >> 8
+    return crc ^ 0xFFFFFFFF
+
+
+def send(house, to, content):
+    with house.smtp() as client:
+        client.sendmail("sender@far.example", [house.address(t) for t in to], content)
+
+
+def rows(house, query, *values):
+    index = sqlite3.connect(os.path.join(house.data, "index.db"))
+    try:
+        return index.execute(query, values).fetchall()
+    finally:
+        index.close()
+
+
+def describe(house, user):
+    """The mailbox: numbers from the index of a stopped server, contents as POP3 read them before."""
+    account = house.address(user).encode()
+    [(box, validity, uidnext, count)] = rows(house, "SELECT id, uidvalidity, uidnext, messages FROM mailbox WHERE account = ?", account)
+    yield f"mailbox {account.decode()} INBOX {validity} {uidnext} {count}"
+    placed = rows(house, "SELECT uid, hex(session), number, received_us FROM message WHERE mailbox = ? ORDER BY uid", box)
+    assert [(validity, row[0]) for row in placed] == list(read[user]), (placed, read[user])
+    for uid, session, number, received in placed:
+        content = read[user][validity, uid]
+        yield f"message {uid} {len(content)} {crc32c(content):08x} {session.lower()} {number} {received}"
+
+
+def contents(house, user):
+    with ledger.Maildrop(house, user) as drop:
+        names = [ledger.uid_number(uidl) for uidl in drop.uidl()]
+        return {names[n - 1]: content for n, content in drop.retrieve(range(1, len(names) + 1))}
+
+
+with harness.Instance(settings={"log_segment_size": "64K"}, domain=DOMAIN) as house:
+    send(house, ["alice"], header % b"first" + b"Hello.\r\n")
+    send(house, ["alice", "bob"], header % b"to two" + b".dot\r\n..dots\r\n.\r\n")
+    house.wait_for(2)
+    house.restart()
+    send(house, ["bob"], b"")
+    send(house, ["alice"], header % b"streamed" + text)
+    send(house, ["bob"], header % b"expunged" + b"Nobody shall see this.\r\n")
+    house.wait_for(3)
+    house.wait_for(3, "bob")
+    with ledger.Maildrop(house, "bob") as drop:
+        drop.uidl()
+        drop.delete([3])
+    house.mailbox("carol")
+    house.restart()
+    read = {user: contents(house, user) for user in ("alice", "bob", "carol")}
+    house.stop()
+    expected = [line for user in read for line in describe(house, user)]
+    assert "0 findings" in house.check("store", "check")
+    os.mkdir(target)
+    for folder in ("log/smtp-in", "journal"):
+        shutil.copytree(os.path.join(house.data, folder), os.path.join(target, folder))
+    with open(os.path.join(target, "expected.txt"), "w") as f:
+        f.write("# mailbox ACCOUNT NAME UIDVALIDITY UIDNEXT MESSAGES; message UID SIZE CRC-32C-OF-PREFIX-AND-CONTENT SESSION NUMBER RECEIVED-US\n")
+        f.write("\n".join(expected) + "\n")
+    for folder, _, names in os.walk(target):
+        for name in names:
+            os.chmod(os.path.join(folder, name), 0o644)
+PYTHON

@@ -12,6 +12,9 @@ install: all
 	$(B)/posthouse generate man5 | gzip -9n > $(DESTDIR)$(PREFIX)/share/man/man5/posthouse.conf.5.gz
 	$(B)/posthouse generate bash > $(DESTDIR)$(PREFIX)/share/bash-completion/completions/posthouse
 	$(B)/posthouse generate zsh > $(DESTDIR)$(PREFIX)/share/zsh/vendor-completions/_posthouse
+	install -d $(DESTDIR)$(PREFIX)/lib/sysusers.d $(DESTDIR)$(PREFIX)/lib/tmpfiles.d
+	install -m 644 contrib/systemd/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/posthouse.conf
+	install -m 644 contrib/systemd/tmpfiles.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/posthouse.conf
 	sed 's|@PREFIX@|$(PREFIX)|g' contrib/systemd/posthouse.service > $(DESTDIR)$(unitdir)/posthouse.service
 
 deb: $(DEB)

@@ -220,7 +220,7 @@ def test_reload():
         house.write("posthouse.conf", good + "message_size_limit 10000\n")
         house.check("reload")
         with house.smtp() as client:
-            equal(client.esmtp_features["size"], "1000", "SIZE after reload")
+            equal(client.esmtp_features["size"], "10000", "SIZE after reload")
         house.write("aliases", house.read("aliases") + "new@posthouse.test: bob@posthouse.test\n")
         equal(house.smtp().verify("x")[0], 252, "VRFY")
         with house.smtp() as client:
@@ -231,7 +231,7 @@ def test_reload():
         house.wait_for(1, "bob")
         house.write("posthouse.conf", good)
         house.process.send_signal(signal.SIGHUP)
-        eventually(lambda: house.smtp().esmtp_features["size"] != "1000", 5, "SIGHUP reloads")
+        eventually(lambda: house.smtp().esmtp_features["size"] != "10000", 5, "SIGHUP reloads")
         assert house.status()["generation"] > before
 
 

@@ -33,11 +33,21 @@ static int read_nets(struct access_role *a, struct role *r)
     return 0;
 }
 
+/* Somebody logged in and was gone before the answer came. */
+static void forget_session(struct auth_client *c, str session)
+{
+    struct buf b = BUF(256);
+    pack_str(&b, session);
+    ipc_send(role_peer(c->role, ROLE_STORE), IPC_MAILDROP_CLOSE, &b, -1);
+    buf_done(&b);
+}
+
 static int configure(struct role *r)
 {
     struct access_role *a = self(r);
     const struct conf *c = r->config->conf;
     a->role = a->auth.role = r;
+    a->auth.late = forget_session;
     int e = read_nets(a, r);
     for (size_t i = 0; e == 0 && i < c->n_listeners && i < ROLE_LISTENERS_MAX; i++)
         a->engine[i] = (struct pop3_server_config){

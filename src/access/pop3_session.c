@@ -235,7 +235,7 @@ static void after(struct pop3_session *s, enum pop3_event_kind stop, bool out)
         pop3_session_close(s, "done");
     else if (s->tls_pending && out)
         start_tls(s);
-    else if (s->conn.failed || (s->conn.eof && (stop == POP3_NEED_INPUT || stop == POP3_CLOSE)))
+    else if (s->conn.failed || (s->conn.eof && out && stop == POP3_NEED_INPUT))
         pop3_session_close(s, s->conn.failed ? "connection lost" : "client left without QUIT");
     else
         conn_pause(&s->conn, s->conn.eof || s->conn.in.n > 4096);

@@ -30,12 +30,14 @@ static void test_add_passwd_remove(void **state)
     _cleanup_admin_ struct admin_play p;
     struct stat st;
     admin_play_init(&p);
-    assert_int_equal(COMMAND_ON(&p, cmd_account, "first secret\n", "account", "add", "Dora@Example.org", "--password-stdin"), 0);
+    assert_int_equal(
+        COMMAND_ON(&p, cmd_account, "first secret\n", "account", "add", "Dora@Example.org", "--password-stdin"), 0);
     play_says(p.out, "dora@example.org is added; no server runs.");
     assert_true(password_is(&p, "dora@example.org", "first secret"));
     assert_int_equal(fstatat(p.dir_fd, "secrets", &st, 0), 0);
     assert_int_equal(st.st_mode & 07777, 0600);
-    assert_int_equal(COMMAND_ON(&p, cmd_account, "x\n", "account", "add", "dora@example.org", "--password-stdin"), EXIT_DATA);
+    assert_int_equal(COMMAND_ON(&p, cmd_account, "x\n", "account", "add", "dora@example.org", "--password-stdin"),
+                     EXIT_DATA);
     play_says(p.err, "is there already");
     assert_int_equal(COMMAND_ON(&p, cmd_account, "second", "account", "passwd", "dora@example.org"), 0);
     assert_true(password_is(&p, "dora@example.org", "second"));

@@ -1,6 +1,6 @@
-/* For tests of commands: an instance in a folder of its own, commands in a child process with what they say caught, and a whole
- * server whose roles are this test program run anew (a test that starts one hands its arguments to admin_play_role first). Included
- * after cmocka.h. */
+/* For tests of commands: an instance in a folder of its own, commands in a child process with what they say caught, and
+ * a whole server whose roles are this test program run anew (a test that starts one hands its arguments to
+ * admin_play_role first). Included after cmocka.h. */
 #pragma once
 #include <errno.h>
 #include <fcntl.h>
@@ -109,7 +109,8 @@ static inline void play_catch(int fd, char *out, size_t n)
     close(fd);
 }
 
-/* Runs a command on this instance: its exit code; `input` is its standard input. Arguments end with NULL; -c is added. */
+/* Runs a command on this instance: its exit code; `input` is its standard input. Arguments end with NULL; -c is added.
+ */
 static inline int play_command(struct admin_play *p, admin_command *run, const char *input, char **argv)
 {
     int in = memfd_create("in", 0), out = memfd_create("out", 0), err = memfd_create("err", 0), status, argc = 0;

@@ -24,7 +24,8 @@ static pid_t answer_once(int listener, char want, str answer)
     _exit(n == 1 && question[0] == want ? 0 : 1);
 }
 
-static void ask(struct admin_play *p, enum control_command command, str answer, int want, const char *text, bool want_ok)
+static void ask(struct admin_play *p, enum control_command command, str answer, int want, const char *text,
+                bool want_ok)
 {
     _cleanup_buf_ struct buf got = BUF(CONTROL_ANSWER_MAX);
     _cleanup_close_ int listener = -1;

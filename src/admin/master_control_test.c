@@ -21,7 +21,7 @@ static int dial(struct admin_play *p)
 static void test_questions_that_are_none(void **state)
 {
     (void)state;
-    static const char *const bad[] = { "\3", "\xff", "\1\1", "status" };
+    static const char *const bad[] = { "\x7f", "\xff", "\1\1", "status" };
     _cleanup_admin_ struct admin_play p;
     char answer[64];
     admin_play_init(&p);

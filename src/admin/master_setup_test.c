@@ -40,7 +40,8 @@ static void unload(struct master *m)
 static void test_folders(void **state)
 {
     (void)state;
-    static const char *const names[] = { "data", "data/log", "data/log/smtp-in", "data/journal", "data/trace", "data/auth" };
+    static const char *const names[] = { "data",         "data/log",   "data/log/smtp-in",
+                                         "data/journal", "data/trace", "data/auth" };
     _cleanup_admin_ struct admin_play p;
     struct master m;
     struct stat st;
@@ -77,8 +78,11 @@ static void test_folders(void **state)
 static void test_users(void **state)
 {
     (void)state;
-    static const struct { const char *line, *want; } bad[] = {
-        { "run_as no-such-user-here\n", "there is no user" }, { "run_as root\n", "do not run as root" }, { "", "run_as is not set" },
+    static const struct { const char *line, *want;
+    } bad[] = {
+        { "run_as no-such-user-here\n", "there is no user" },
+        { "run_as root\n", "do not run as root" },
+        { "", "run_as is not set" },
     };
     _cleanup_admin_ struct admin_play p;
     char text[1024];
@@ -90,8 +94,8 @@ static void test_users(void **state)
     assert_int_equal(m.drop, geteuid() == 0);
     unload(&m);
     for (size_t i = 0; geteuid() == 0 && i < ARRAY_LEN(bad); i++) {
-        snprintf(text, sizeof(text), "%sdomain example.org { postmaster anna@example.org }\nlisten smtp 127.0.0.1:%u\n", bad[i].line,
-                 p.port[0]);
+        snprintf(text, sizeof(text), "%sdomain example.org { postmaster anna@example.org }\nlisten smtp 127.0.0.1:%u\n",
+                 bad[i].line, p.port[0]);
         play_write(&p, "posthouse.conf", text);
         load(&p, &m);
         int r = 0;

@@ -1,4 +1,4 @@
-/* `posthouse store check|rebuild`: the store's offline tools. */
+/* `posthouse store check|rebuild|compact`: the store's tools. */
 #include <errno.h>
 #include <grp.h>
 #include <pwd.h>
@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "admin/admin.h"
+#include "admin/control.h"
 #include "admin/instance.h"
 #include "base/env.h"
 #include "base/event.h"
@@ -60,24 +61,46 @@ static int run(struct instance *i, bool rebuild)
     return r ? 1 : 0;
 }
 
+enum { COMPACT_PATIENCE_S = 86400 };
+
+static int compact(struct instance *i, bool now)
+{
+    _cleanup_buf_ struct buf text = BUF(CONTROL_ANSWER_MAX);
+    bool ok = false;
+    enum control_command command = now ? CONTROL_COMPACT_NOW : CONTROL_COMPACT;
+    int r = i->data_fd < 0 ? -ENOENT : control_ask(i->data_fd, command, COMPACT_PATIENCE_S, &ok, &text);
+    if (r == -ENOENT || r == -ECONNREFUSED) {
+        admin_complain("no server runs with %s; compaction is its work", i->path);
+        return EXIT_UNAVAILABLE;
+    }
+    if (r < 0 || !ok) {
+        admin_complain("the server did not do it: %s", r < 0 ? strerror(-r) : "its role store is not there");
+        return r == -EACCES || r == -EPERM ? EXIT_NOPERM : EXIT_UNAVAILABLE;
+    }
+    printf("%.*s", STR_ARG(buf_str(&text)));
+    return 0;
+}
+
 int cmd_store(int argc, char **argv)
 {
     const char *config = NULL;
-    const struct admin_option options[] = { { "-c", &config, NULL } };
+    bool now = false;
+    const struct admin_option options[] = { { "-c", &config, NULL }, { "--now", NULL, &now } };
     struct instance i;
     int e = admin_options("store", &argc, argv, options, ARRAY_LEN(options));
     if (e)
         return e;
     bool check = argc == 1 && str_eq(str_z(argv[0]), S("check")),
-         rebuild = argc == 1 && str_eq(str_z(argv[0]), S("rebuild"));
-    if (!check && !rebuild) {
-        admin_complain("store takes check or rebuild; see posthouse help store");
+         rebuild = argc == 1 && str_eq(str_z(argv[0]), S("rebuild")),
+         compaction = argc == 1 && str_eq(str_z(argv[0]), S("compact"));
+    if ((!check && !rebuild && !compaction) || (now && !compaction)) {
+        admin_complain("store takes check, rebuild or compact [--now]; see posthouse help store");
         return EXIT_USAGE;
     }
     e = instance_load(config, &i);
     if (e)
         return e;
-    e = run(&i, rebuild);
+    e = compaction ? compact(&i, now) : run(&i, rebuild);
     instance_done(&i);
     return e;
 }

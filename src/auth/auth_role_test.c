@@ -261,7 +261,8 @@ static void test_a_store_that_has_just_gone(void **state)
     play_stop(&p);
 }
 
-/* A role that is started again numbers its questions anew: an answer for the process before would log in somebody else. */
+/* A role that is started again numbers its questions anew: an answer for the process before would log in somebody else.
+ */
 static void test_answers_for_a_process_that_has_gone(void **state)
 {
     (void)state;

@@ -33,7 +33,8 @@ static void test_lines(void **state)
 {
     (void)state;
     _cleanup_arena_ struct arena a = ARENA(65536);
-    assert_int_equal(read_text(S("# secrets\n\nAnna@Example.org $y$one\nbob@example.org $y$two\ncarl@example.org $y$three")), 0);
+    assert_int_equal(
+        read_text(S("# secrets\n\nAnna@Example.org $y$one\nbob@example.org $y$two\ncarl@example.org $y$three")), 0);
     assert_int_equal(damaged, 0);
     assert_int_equal(s.lines.n, 3);
     assert_true(str_eq(hash_of(&a, "anna@example.org"), S("$y$one")));
@@ -59,7 +60,8 @@ static void test_damaged_lines_are_skipped_and_counted(void **state)
     (void)state;
     _cleanup_arena_ struct arena a = ARENA(65536);
     _cleanup_buf_ struct buf text = BUF(1 << 20);
-    buf_add(&text, S("nohash\nanna@example.org $y$one\nx@example.org $y$a scram-sha-1:1:a:b:c\ny@example.org $y$a \1\n"));
+    buf_add(&text,
+            S("nohash\nanna@example.org $y$one\nx@example.org $y$a scram-sha-1:1:a:b:c\ny@example.org $y$a \1\n"));
     buf_add(&text, S("long@example.org "));
     memset(buf_space(&text, 20000), 'a', 20000);
     buf_add(&text, S("\nbob@example.org $y$two\n"));

@@ -186,6 +186,9 @@ void conn_close(struct conn *c)
 {
     if (!c->loop) /* never opened, or closed */
         return;
+    char unread[4096] __attribute__((uninitialized));
+    for (int i = 0; !c->failed && i < 16 && recv(c->io.fd, unread, sizeof(unread), MSG_DONTWAIT) > 0; i++)
+        ; /* closing with input unread would reset the connection, and the client might not see our last words */
     if (c->ssl) {
         if (!c->failed)
             SSL_shutdown(c->ssl);

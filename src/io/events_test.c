@@ -166,7 +166,8 @@ static void test_a_flood_stays_in_its_bounds(void **state)
 static void test_old_segments_go_when_a_new_one_begins(void **state)
 {
     (void)state;
-    static const char *const foreign[] = { "store.00000001.trace", "smtp-in.x.trace", "smtp-in.00000001.trace.gz", "note" };
+    static const char *const foreign[] = { "store.00000001.trace", "smtp-in.x.trace", "smtp-in.00000001.trace.gz",
+                                           "note" };
     for (size_t i = 0; i < ARRAY_LEN(foreign); i++)
         close(openat(trace_dir, foreign[i], O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
     use_trace(1 << 20, 3600 * 1000);

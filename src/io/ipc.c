@@ -40,7 +40,7 @@ static void drop_queue(struct ipc_link *link)
         free(q);
     }
     link->queue_end = &link->queue;
-    link->queued = 0;
+    link->queued = link->queued_fds = 0;
 }
 
 void ipc_close(struct ipc_link *link)
@@ -90,6 +90,7 @@ static int send_queue(struct ipc_link *link)
             return r;
         link->queue = q->next;
         link->queued -= q->n;
+        link->queued_fds -= q->fd >= 0;
         if (q->fd >= 0)
             close(q->fd);
         free(q);
@@ -100,7 +101,7 @@ static int send_queue(struct ipc_link *link)
 
 static int enqueue(struct ipc_link *link, str data, int fd)
 {
-    if (link->queued + data.n > IPC_QUEUE_MAX)
+    if (link->queued + data.n > IPC_QUEUE_MAX || (fd >= 0 && link->queued_fds >= IPC_QUEUE_FDS_MAX))
         return -ENOBUFS;
     struct ipc_queued *q = malloc(sizeof(*q) + data.n);
     if (!q)
@@ -115,6 +116,7 @@ static int enqueue(struct ipc_link *link, str data, int fd)
     *link->queue_end = q;
     link->queue_end = &q->next;
     link->queued += data.n;
+    link->queued_fds += fd >= 0;
     return loop_watch(link->loop, &link->io, EPOLLIN | EPOLLOUT);
 }
 
@@ -153,13 +155,27 @@ static bool allowed(const struct ipc_link *link, unsigned type)
            (routes[type].to == ROLE_ANY || routes[type].to == link->self);
 }
 
-static int passed_fd(struct msghdr *m)
+/* Room for one descriptor is, by alignment, room for two: none may leak. 0 with at most one in *out_fd, -EBADMSG for
+ * more. */
+static int passed_fd(struct msghdr *m, int *out_fd)
 {
-    int fd = -1;
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c))
-        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(int)))
-            memcpy(&fd, CMSG_DATA(c), sizeof(int));
-    return fd;
+    int r = 0;
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+            continue;
+        size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+        for (size_t i = 0; i < n; i++) {
+            int fd;
+            memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
+            if (*out_fd < 0) {
+                *out_fd = fd;
+            } else {
+                close(fd);
+                r = -EBADMSG;
+            }
+        }
+    }
+    return r;
 }
 
 /* 1 a frame was handled, 0 nothing there, negative: drop the peer. */
@@ -174,14 +190,17 @@ static int receive(struct ipc_link *link)
     ssize_t n = recvmsg(link->io.fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (n < 0)
         return errno == EAGAIN || errno == EINTR ? 0 : -errno;
-    struct ipc_frame f = { .fd = passed_fd(&m) };
-    int r = -EBADMSG;
+    struct ipc_frame f = { .fd = -1 };
+    int r = passed_fd(&m, &f.fd);
     if (n == 0)
         r = -EPIPE;
-    else if (n >= 2 && !(m.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) && data[1] == 0 && allowed(link, (uint8_t)data[0])) {
+    else if (r == 0 && n >= 2 && !(m.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) && data[1] == 0 &&
+             allowed(link, (uint8_t)data[0])) {
         f.type = (enum ipc_type)(uint8_t)data[0];
         f.in = UNPACK(str_of(data + 2, (size_t)n - 2));
         r = link->frame(link, &f);
+    } else {
+        r = -EBADMSG;
     }
     if (f.fd >= 0)
         close(f.fd);

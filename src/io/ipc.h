@@ -25,6 +25,7 @@ extern const char *const ipc_name[IPC_TYPES];
 
 #define IPC_FRAME_MAX 60000
 #define IPC_QUEUE_MAX (64u << 20)
+#define IPC_QUEUE_FDS_MAX 1024
 
 struct ipc_frame {
     enum ipc_type type;
@@ -41,7 +42,7 @@ struct ipc_link { /* embedded or static; zeroed is closed */
     int (*frame)(struct ipc_link *link, struct ipc_frame *f);
     void (*down)(struct ipc_link *link); /* the peer is gone or was dropped; the link is closed already */
     struct ipc_queued *queue, **queue_end;
-    size_t queued;
+    size_t queued, queued_fds;
     bool open;
 };
 

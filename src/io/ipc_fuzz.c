@@ -1,5 +1,5 @@
-/* Whatever bytes a neighbour writes into its socket: the handler sees only frames whose row allows them, what it sees is what was
- * sent, and the first bad frame is the last one. Input: frames, each behind its length in two bytes. */
+/* Whatever bytes a neighbour writes into its socket: the handler sees only frames whose row allows them, what it sees
+ * is what was sent, and the first bad frame is the last one. Input: frames, each behind its length in two bytes. */
 #include "io/ipc.h"
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -19,7 +19,8 @@ static bool allowed(str frame)
 {
     unsigned type = frame.n ? (uint8_t)frame.p[0] : 255;
     return frame.n >= 2 && frame.n <= 2 + IPC_FRAME_MAX && frame.p[1] == 0 && type < ARRAY_LEN(rows) &&
-           (rows[type].from == ROLE_ANY || rows[type].from == ROLE_ACCESS) && (rows[type].to == ROLE_ANY || rows[type].to == ROLE_STORE);
+           (rows[type].from == ROLE_ANY || rows[type].from == ROLE_ACCESS) &&
+           (rows[type].to == ROLE_ANY || rows[type].to == ROLE_STORE);
 }
 
 static int frame(struct ipc_link *link, struct ipc_frame *f)

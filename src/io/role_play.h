@@ -1,5 +1,5 @@
-/* For tests of roles: a role runs in a child process, the test plays the master, the neighbours and the clients. Every wait is
- * bounded. Included after cmocka.h. */
+/* For tests of roles: a role runs in a child process, the test plays the master, the neighbours and the clients. Every
+ * wait is bounded. Included after cmocka.h. */
 #pragma once
 #include <arpa/inet.h>
 #include <errno.h>
@@ -46,7 +46,10 @@ static inline int play_remove(const char *path, const struct stat *st, int flag,
 
 static inline void play_init(struct role_play *p)
 {
-    *p = (struct role_play){ .master = -1, .fd = -1, .settings = BUF(65536), .accounts = "anna@example.org\nbob@example.org\n",
+    *p = (struct role_play){ .master = -1,
+                             .fd = -1,
+                             .settings = BUF(65536),
+                             .accounts = "anna@example.org\nbob@example.org\n",
                              .aliases = "info@example.org: anna@example.org\naway@example.org: x@far.example\n" };
     const char *tmp = getenv("TMPDIR");
     snprintf(p->dir, sizeof(p->dir), "%s/posthouse-role-XXXXXX", tmp ? tmp : "/tmp");
@@ -55,7 +58,8 @@ static inline void play_init(struct role_play *p)
     assert_true(p->dir_fd >= 0);
     for (int i = 0; i < ROLE_COUNT; i++)
         p->peer[i] = -1;
-    buf_add(&p->settings, S("hostname mx.example.org\naliases aliases\ndomain example.org { postmaster anna@example.org }\n"));
+    buf_add(&p->settings,
+            S("hostname mx.example.org\naliases aliases\ndomain example.org { postmaster anna@example.org }\n"));
 }
 
 /* A listening socket on a free port; the line goes into the configuration. */
@@ -114,7 +118,9 @@ static inline ssize_t play_receive(struct role_play *p, int from, int patience_m
 {
     union { char space[CMSG_SPACE(sizeof(int))]; struct cmsghdr align; } control;
     struct iovec iov = { .iov_base = p->frame, .iov_len = sizeof(p->frame) };
-    struct msghdr m = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = sizeof(control.space) };
+    struct msghdr m = {
+        .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = sizeof(control.space)
+    };
     struct pollfd wait = { .fd = from, .events = POLLIN };
     if (p->fd >= 0)
         close(TAKE_FD(p->fd));
@@ -139,8 +145,14 @@ static inline void play_expect(struct role_play *p, int from, enum ipc_type type
         fail_msg("%s was expected, but %s came", ipc_name[type], ipc_name[(uint8_t)p->frame[0]]);
 }
 
-static inline void play_closed(struct role_play *p, int from) { assert_int_equal(play_receive(p, from, PLAY_PATIENCE_MS), 0); }
-static inline void play_quiet(struct role_play *p, int from, int ms) { assert_int_equal(play_receive(p, from, ms), -EAGAIN); }
+static inline void play_closed(struct role_play *p, int from)
+{
+    assert_int_equal(play_receive(p, from, PLAY_PATIENCE_MS), 0);
+}
+static inline void play_quiet(struct role_play *p, int from, int ms)
+{
+    assert_int_equal(play_receive(p, from, ms), -EAGAIN);
+}
 
 /* Compiles the configuration into a memfd as the master sends it. */
 static inline int play_blob(struct role_play *p)
@@ -325,7 +337,9 @@ struct play_client { int fd; SSL *ssl; char in[131072]; size_t n; };
 
 static inline void client_open(struct play_client *c, uint16_t port)
 {
-    struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK), .sin_port = htons(port) };
+    struct sockaddr_in a = { .sin_family = AF_INET,
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK),
+                             .sin_port = htons(port) };
     struct timeval limit = { .tv_sec = PLAY_PATIENCE_MS / 1000 };
     *c = (struct play_client){ .fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0) };
     setsockopt(c->fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
@@ -357,7 +371,8 @@ static inline void client_send(struct play_client *c, str s)
     }
 }
 
-/* The next line without CRLF; "" (p NULL) at the end of the connection or when nothing comes. Valid until the next call. */
+/* The next line without CRLF; "" (p NULL) at the end of the connection or when nothing comes. Valid until the next
+ * call. */
 static inline str client_line(struct play_client *c)
 {
     static char line[8192];

@@ -31,7 +31,8 @@ static void probe_accept(struct role *r, struct role_listener *l, int fd, const 
     char line[64];
     if (peer->sa_family != AF_INET)
         abort();
-    int n = snprintf(line, sizeof(line), "%s %s %s\r\n", conf_service_name[l->service], l->address, l->conf ? "known" : "gone");
+    int n = snprintf(line, sizeof(line), "%s %s %s\r\n", conf_service_name[l->service], l->address,
+                     l->conf ? "known" : "gone");
     send(fd, line, (size_t)n, MSG_NOSIGNAL);
     close(fd);
     seen.accepts++;
@@ -63,9 +64,16 @@ static void probe_status(struct role *r, struct buf *out)
 
 static void probe_stop(struct role *r) { loop_stop(r->loop); }
 
-static const struct role_ops ops = { .id = ROLE_SMTP_IN, .start = probe_start, .configure = probe_configure, .file = probe_file,
-                                     .accept = probe_accept, .frame = probe_frame, .peer_up = probe_up, .peer_down = probe_down,
-                                     .status = probe_status, .stop = probe_stop };
+static const struct role_ops ops = { .id = ROLE_SMTP_IN,
+                                     .start = probe_start,
+                                     .configure = probe_configure,
+                                     .file = probe_file,
+                                     .accept = probe_accept,
+                                     .frame = probe_frame,
+                                     .peer_up = probe_up,
+                                     .peer_down = probe_down,
+                                     .status = probe_status,
+                                     .stop = probe_stop };
 static int run(void) { return role_run(&ops, NULL); }
 
 static void hostname(struct role_play *p, const char *name)

@@ -42,7 +42,10 @@ static void submit(struct play_client *c, const char *header, const char *want)
     client_talk(c, "\r\nbody\r\n.\r\n", want);
 }
 
-static bool has(const struct play_message *m, const char *text) { return str_find(buf_str(&m->content), str_z(text)) >= 0; }
+static bool has(const struct play_message *m, const char *text)
+{
+    return str_find(buf_str(&m->content), str_z(text)) >= 0;
+}
 
 static void test_a_bare_message_is_completed(void **state)
 {

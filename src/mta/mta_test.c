@@ -12,7 +12,8 @@ static int run(void) { return smtp_in_run(&mta_agent, &mta_agent); }
 static void test_a_header_passes_byte_for_byte(void **state)
 {
     (void)state;
-    static const char message[] = "from:nobody  at all\r\nBcc: carl@example.org\r\nFrom: x\r\nFrom: y\r\nno field here\r\n\r\nbody\r\n";
+    static const char message[] =
+        "from:nobody  at all\r\nBcc: carl@example.org\r\nFrom: x\r\nFrom: y\r\nno field here\r\n\r\nbody\r\n";
     _cleanup_play_ struct role_play p;
     _cleanup_client_ struct play_client c = { .fd = -1 };
     _cleanup_message_ struct play_message m = { 0 };
@@ -35,7 +36,8 @@ static void test_a_header_passes_byte_for_byte(void **state)
     assert_true(str_ends(content, str_z(message)));
     str trace = str_first(content, content.n - strlen(message));
     for (ptrdiff_t at; (at = str_find(trace, S("\r\n"))) >= 0; trace = str_from(trace, (size_t)at + 2))
-        assert_true((size_t)at + 2 == trace.n || ascii_blank(trace.p[at + 2])); /* one field, folded, and nothing else */
+        assert_true((size_t)at + 2 == trace.n ||
+                    ascii_blank(trace.p[at + 2])); /* one field, folded, and nothing else */
     assert_int_equal(trace.n, 0);
     play_stop(&p);
 }

@@ -16,8 +16,43 @@ static void forget_request(struct auth_run *run)
     run->prev = run->next = NULL;
 }
 
+struct auth_late {
+    struct auth_late *next;
+    uint64_t request;
+    char session[64];
+    size_t n;
+};
+
+/* Its session goes, the question is still out. Without memory the store keeps the session until access restarts. */
+static void remember_late(struct auth_run *run)
+{
+    struct auth_client *c = run->client;
+    struct auth_late *late = run->request && c->late ? malloc(sizeof(*late)) : NULL;
+    if (!late)
+        return;
+    *late = (struct auth_late){ .next = c->gone,
+                                .request = run->request,
+                                .n = MIN(run->session_id.n, sizeof(late->session)) };
+    memcpy(late->session, run->session_id.p, late->n);
+    c->gone = late;
+}
+
+static void end_late(struct auth_client *c, uint64_t request, bool ok)
+{
+    for (struct auth_late **at = &c->gone; *at; at = &(*at)->next)
+        if ((*at)->request == request) {
+            struct auth_late *late = *at;
+            *at = late->next;
+            if (ok)
+                c->late(c, str_of(late->session, late->n));
+            free(late);
+            return;
+        }
+}
+
 void auth_run_cancel(struct auth_run *run)
 {
+    remember_late(run);
     forget_request(run);
     sasl_server_free(TAKE(run->sasl));
 }
@@ -175,8 +210,10 @@ static int result(struct auth_client *c, struct ipc_frame *f)
     struct auth_run *run = find(c, request);
     if (!unpack_end(&f->in))
         return -EBADMSG;
-    if (!run)
+    if (!run) {
+        end_late(c, request, ok);
         return 0;
+    }
     forget_request(run);
     if (ok)
         remember_user(run, account);
@@ -214,4 +251,6 @@ void auth_client_down(struct auth_client *c)
 {
     while (c->waiting)
         end(c->waiting, AUTH_UNAVAILABLE, STR_NONE);
+    while (c->gone)
+        end_late(c, c->gone->request, false);
 }

@@ -27,7 +27,16 @@ struct auth_run { /* embedded in the session; zeroed is idle */
     char user[256]; size_t user_len; /* whom the client said to be, for the log */
 };
 
-struct auth_client { struct role *role; struct auth_run *waiting; uint64_t last_request; };
+struct auth_late; /* a question whose session has gone */
+struct auth_client {
+    struct role *role;
+    struct auth_run *waiting;
+    uint64_t last_request;
+    /* A log-in that succeeded after its session had gone; the store knows the session and must be told to forget it.
+     * NULL: the role has nothing to give back. */
+    void (*late)(struct auth_client *c, str session);
+    struct auth_late *gone;
+};
 
 /* After the handshake: log-ins may be bound to this connection. Returns the mechanisms to be offered (static). */
 str auth_run_bind(struct auth_run *run, SSL *ssl);

@@ -58,8 +58,12 @@ static int setup(void **state)
     role.peer[ROLE_AUTH] = (struct ipc_link){ .frame = on_frame, .down = on_down };
     assert_int_equal(ipc_open(&role.peer[ROLE_AUTH], role.loop, pair[1], ROLE_ACCESS, ROLE_AUTH), 0);
     client = (struct auth_client){ .role = &role };
-    run = (struct auth_run){ .client = &client, .session_id = { "session", 7 }, .peer_addr = "192.0.2.1", .trusted = true,
-                             .challenge = on_challenge, .done = on_done };
+    run = (struct auth_run){ .client = &client,
+                             .session_id = { "session", 7 },
+                             .peer_addr = "192.0.2.1",
+                             .trusted = true,
+                             .challenge = on_challenge,
+                             .done = on_done };
     ends = 0;
     again = false;
     challenge[0] = account[0] = '\0';

@@ -31,6 +31,8 @@ static void send_positions(struct smtp_in *in, enum ipc_type type, const struct 
 static void finish(struct smtp_in *in)
 {
     loop_unwatch(in->role->loop, &in->log_io);
+    for (struct smtp_session *s = in->all; s; s = s->next)
+        smtp_intake_drop(s); /* a large message under way has its stream in the log */
     receive_log_close(in->log);
     loop_stop(in->role->loop);
 }

@@ -26,7 +26,8 @@ static void test_a_message_is_stored_as_it_came(void **state)
     client_send(&c, S("Subject: x\r\nReceived: from a by b\r\n\r\n..dot\r\nend without more\r\n.\r\n"));
     play_read(&p, play_synced(&p), &m);
     str reply = client_expect(&c, "250 2.0.0 Message accepted as ");
-    str content = buf_str(&m.content), body = S("Subject: x\r\nReceived: from a by b\r\n\r\n.dot\r\nend without more\r\n");
+    str content = buf_str(&m.content),
+        body = S("Subject: x\r\nReceived: from a by b\r\n\r\n.dot\r\nend without more\r\n");
     assert_true(str_ends(content, body));
     assert_true(str_starts(content, S("Received: from client.example ")));
     assert_true(str_find(content, S("127.0.0.1")) > 0);
@@ -198,8 +199,8 @@ static void test_a_submitted_header_has_a_ceiling(void **state)
     play_stop(&p);
 }
 
-/* What a refused header had written must not stay in the account of held memory, or every later message is streamed to a segment
- * of its own. */
+/* What a refused header had written must not stay in the account of held memory, or every later message is streamed to
+ * a segment of its own. */
 static void test_a_refused_header_gives_its_memory_back(void **state)
 {
     (void)state;

@@ -1,5 +1,5 @@
-/* For tests of role smtp-in: the role in a child process with the three kinds of listeners, the test as master, store, auth and
- * clients. Included after cmocka.h. */
+/* For tests of role smtp-in: the role in a child process with the three kinds of listeners, the test as master, store,
+ * auth and clients. Included after cmocka.h. */
 #pragma once
 #include "io/role_play.h"
 #include "session/smtp_serve.h"

@@ -100,6 +100,7 @@ int smtp_policy_new(struct role_config *config, struct smtp_policy **out, struct
     p->arena = ARENA(CONF_MEMORY_MAX);
     int r = smtp_policy_compile(&p->arena, config->conf, &p->rules, &p->nets, out_error);
     if (r < 0) {
+        out_error->text = arena_dup(&config->arena, out_error->text); /* what it stands in goes with p */
         smtp_policy_unref(p);
         return r;
     }

@@ -50,8 +50,8 @@ static void world_done(struct world *w)
 }
 #define _cleanup_world_ _cleanup_(world_done)
 
-static struct policy_verdict decide(struct world *w, size_t listener, const struct policy_session *s, enum policy_stage at,
-                                    struct buf *event)
+static struct policy_verdict decide(struct world *w, size_t listener, const struct policy_session *s,
+                                    enum policy_stage at, struct buf *event)
 {
     struct policy_facts facts = { .arena = &w->a };
     struct policy_verdict v;
@@ -65,8 +65,11 @@ static void test_defaults_of_the_services(void **state)
 {
     (void)state;
     _cleanup_world_ struct world w;
-    struct policy_session s = { .client_addr = { "192.0.2.9", 9 }, .helo = { "x", 1 }, .sender = { "x@far.example", 13 } };
-    assert_int_equal(world(&w, "listen smtp 127.0.0.1:25\nlisten pop3 127.0.0.1:110\nlisten submission 127.0.0.1:587\n"), 0);
+    struct policy_session s = { .client_addr = { "192.0.2.9", 9 },
+                                .helo = { "x", 1 },
+                                .sender = { "x@far.example", 13 } };
+    assert_int_equal(
+        world(&w, "listen smtp 127.0.0.1:25\nlisten pop3 127.0.0.1:110\nlisten submission 127.0.0.1:587\n"), 0);
     s.recipient = S("anna@example.org");
     assert_int_equal(decide(&w, 0, &s, POLICY_RECIPIENT, NULL).action, POLICY_PERMIT);
     s.recipient = S("y@other.example");
@@ -88,7 +91,9 @@ static void test_tables_and_directory_answer(void **state)
 {
     (void)state;
     _cleanup_world_ struct world w;
-    struct policy_session s = { .client_addr = { "192.0.2.1", 9 }, .helo = { "x", 1 }, .sender = { "x@spam.example", 14 },
+    struct policy_session s = { .client_addr = { "192.0.2.1", 9 },
+                                .helo = { "x", 1 },
+                                .sender = { "x@spam.example", 14 },
                                 .recipient = { "anna@example.org", 16 } };
     assert_int_equal(world(&w, "listen smtp 127.0.0.1:25 {\n smtpd_client_restrictions check_client_access file:bad\n"
                                " smtpd_sender_restrictions check_sender_access file:good\n}\n"), 0);
@@ -107,7 +112,8 @@ static void test_an_open_relay_is_refused(void **state)
     static const char *const bad[] = {
         "listen smtp 127.0.0.1:25\nsmtpd_relay_restrictions permit\n",
         "listen smtp 127.0.0.1:25 { smtpd_relay_restrictions permit_mynetworks }\n",
-        "mynetworks 0.0.0.0/0\nlisten smtp 127.0.0.1:25 { smtpd_relay_restrictions permit_mynetworks, reject_unauth_destination }\n",
+        "mynetworks 0.0.0.0/0\nlisten smtp 127.0.0.1:25 { smtpd_relay_restrictions permit_mynetworks, "
+        "reject_unauth_destination }\n",
     };
     for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
         _cleanup_world_ struct world w;

@@ -267,32 +267,29 @@ static bool flush(struct smtp_session *s)
     return r == 0;
 }
 
-/* One event after another until the engine needs something. Returns the kind that stopped it. */
+static bool stops(enum smtp_event_kind kind)
+{
+    return kind == SMTP_STARTTLS || kind == SMTP_CLOSE || kind == SMTP_NEED_INPUT || kind == SMTP_NEED_REPLY;
+}
+
+/* One event after another until the engine needs something, or its output wants to be written first (then the kind
+ * returned is none of stops()). */
 static enum smtp_event_kind run(struct smtp_session *s)
 {
     struct smtp_event ev;
     size_t used = 0;
-    for (;;) {
+    do {
         size_t n = 0;
         smtp_server_next(s->engine, str_from(buf_str(&s->conn.in), used), &n, &ev);
         used += n;
-        if (ev.kind == SMTP_STARTTLS || ev.kind == SMTP_CLOSE || ev.kind == SMTP_NEED_INPUT ||
-            ev.kind == SMTP_NEED_REPLY)
-            break;
-        handle(s, &ev);
-        if (s->closing || s->is_waiting || smtp_server_output(s->engine)->n > OUTPUT_MAX)
-            break;
-    }
+        if (!stops(ev.kind))
+            handle(s, &ev);
+    } while (!stops(ev.kind) && !s->closing && !s->is_waiting && smtp_server_output(s->engine)->n <= OUTPUT_MAX);
     if (!s->closing)
         conn_input_used(&s->conn, used);
     if (ev.kind == SMTP_STARTTLS && !s->closing)
         on_starttls(s);
-    return ev.kind;
-}
-
-static bool idle_input(const struct smtp_session *s)
-{
-    return !s->conn.in.n || !(s->conn.eof || s->conn.failed);
+    return s->is_waiting ? SMTP_NEED_REPLY : ev.kind;
 }
 
 static void start_tls(struct smtp_session *s)
@@ -303,27 +300,34 @@ static void start_tls(struct smtp_session *s)
         smtp_session_close(s, "TLS is not available");
 }
 
-void smtp_session_pump(struct smtp_session *s)
+/* What becomes of the connection after a pump. A client that has closed its side is still answered what it sent. */
+static void settle(struct smtp_session *s, enum smtp_event_kind stop, bool out)
 {
-    if (s->closing || s->conn.state != CONN_OPEN || s->pumping || proxy_in_waits(&s->conn))
-        return;
-    s->pumping = true; /* a challenge or verdict that comes at once must not re-enter the loop in run() */
-    enum smtp_event_kind stop = s->is_waiting ? SMTP_NEED_REPLY : run(s);
-    s->pumping = false;
-    if (s->closing)
-        return;
-    bool out = flush(s);
-    if (s->closing)
-        return;
-    if (stop == SMTP_CLOSE)
+    if (stop == SMTP_CLOSE && out)
         smtp_session_close(s, "done");
     else if (s->tls_pending && out)
         start_tls(s);
-    else if (s->conn.failed || (s->conn.eof && (stop == SMTP_NEED_INPUT || !idle_input(s))))
+    else if (s->conn.failed || (s->conn.eof && out && stop == SMTP_NEED_INPUT))
         smtp_session_close(s, s->conn.failed ? "connection lost" : "client left without QUIT");
     else
-        conn_pause(&s->conn, s->conn.in.n >= CONN_INPUT_MAX || (stop == SMTP_NEED_REPLY && s->conn.in.n > 4096) ||
-                             (s->conn.eof && stop == SMTP_NEED_REPLY));
+        conn_pause(&s->conn, s->conn.eof || s->conn.in.n >= CONN_INPUT_MAX ||
+                                 (stop == SMTP_NEED_REPLY && s->conn.in.n > 4096) || (!out && s->conn.in.n > 4096));
+}
+
+void smtp_session_pump(struct smtp_session *s)
+{
+    enum smtp_event_kind stop;
+    bool out;
+    if (s->closing || s->conn.state != CONN_OPEN || s->pumping || proxy_in_waits(&s->conn))
+        return;
+    do {
+        s->pumping = true; /* a challenge or verdict that comes at once must not re-enter the loop in run() */
+        stop = s->is_waiting ? SMTP_NEED_REPLY : run(s);
+        s->pumping = false;
+        out = !s->closing && flush(s);
+    } while (out && !s->closing && !stops(stop));
+    if (!s->closing)
+        settle(s, stop, out);
 }
 
 /* The client is known: the session begins. */

@@ -169,7 +169,7 @@ static int remove_segment(struct compactor_job *job)
     _cleanup_free_ uint64_t *list = NULL;
     size_t n = 0;
     int r = segment_list(job->dir_fd, &list, &n);
-    if (r == 0 && (n == 0 || list[n - 1] <= job->number))
+    if (r == 0 && !job->may_be_last && (n == 0 || list[n - 1] <= job->number))
         return -EBUSY; /* the next number is found from the highest */
     if (r == 0)
         r = unlink_in(job->dir_fd, job->number);

@@ -14,12 +14,13 @@ struct compactor_job {
     int dir_fd;              /* of the segment; the caller's, open until the job is done */
     uint64_t number;
     /* Copy: the record at each move's `from`, in rising order (one record may be there several times), to `to` of
-     * segment to_number, made in to_fd. NULL: remove the segment, unless it has the highest number in its folder. */
+     * segment to_number, made in to_fd. NULL: remove the segment, unless it has the highest number in its folder,
+     * or may_be_last. */
     struct journal_move *moves;
     size_t n;
     int to_fd;
     uint64_t to_number;
-    bool hurry;
+    bool hurry, may_be_last;
     uint64_t end;            /* result of a copy: of the new segment */
     int result;              /* 0; -EBADMSG: a record is damaged; -EBUSY: highest number; -ENOSPC, other errno. After a
                                 failure there is no new segment */

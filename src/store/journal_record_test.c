@@ -14,6 +14,7 @@ static const struct journal_placement placed[] = {
 };
 static const struct journal_unplaced unplaced[] = { { .recipient = { "x@y", 3 }, .reason = { "why", 3 } } };
 static const uint32_t uids[] = { 1, 5, UINT32_MAX };
+static const struct journal_move moves[] = { { 1, 2, 64, 128, 1000 }, { UINT64_MAX, UINT32_MAX, 8000, 1128, 72 } };
 
 static const struct journal_record samples[] = {
     { .kind = JOURNAL_mailbox_created, .mailbox_created = { .id = 9, .account = { "a@b", 3 }, .name = { "INBOX", 5 },
@@ -26,7 +27,9 @@ static const struct journal_record samples[] = {
     { .kind = JOURNAL_skipped, .skipped = { .log = { "in", 2 }, .segment = 3, .offset = 64, .end = 72,
                                             .reason = { "why", 3 } } },
     { .kind = JOURNAL_sealed, .sealed = { .log = { "in", 2 }, .segment = 3, .end = 72 } },
-    { .kind = JOURNAL_expunged, .expunged = { .mailbox = 1, .uids = uids, .n = 3 } },
+    { .kind = JOURNAL_expunged, .expunged = { .mailbox = 1, .uids = uids, .n = 3, .at_us = 1764000000000000 } },
+    { .kind = JOURNAL_relocated, .relocated = { .log = S("smtp-in"), .segment = 7, .to_log = S("store"),
+                                                .to_segment = 2, .end = 4096, .moves = moves, .n = 2 } },
     { .kind = JOURNAL_jumped, .jumped = { .by = 1 << 20 } },
 };
 

@@ -330,7 +330,8 @@ static int begin_remove(struct store *s, const struct pending *p)
     c->dir_fd = store_log_dir(s, log);
     if (c->dir_fd < 0)
         return c->dir_fd;
-    c->job = (struct compactor_job){ .dir_fd = c->dir_fd, .number = p->segment };
+    c->job = (struct compactor_job){ .dir_fd = c->dir_fd, .number = p->segment,
+                                     .may_be_last = str_eq(log, STORE_LOG) }; /* its numbers are in the index */
     return compactor_start(c->compactor, &c->job);
 }
 

@@ -21,7 +21,9 @@ static void stage_init(struct stage *s)
     assert_int_equal(mkdirat(s->p.dir_fd, "data/log/smtp-in", 0700), 0);
     assert_int_equal(mkdirat(s->p.dir_fd, "data/journal", 0700), 0);
     s->log_fd = openat(s->p.dir_fd, "data/log/smtp-in", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    struct receive_log_config c = { .dir_fd = s->log_fd, .segment_size = 1 << 20, .env = &env_system, .memory_max = 1 << 24 };
+    struct receive_log_config c = {
+        .dir_fd = s->log_fd, .segment_size = 1 << 20, .env = &env_system, .memory_max = 1 << 24
+    };
     assert_int_equal(receive_log_open(&c, &s->log), 0);
 }
 
@@ -63,8 +65,14 @@ static struct log_position append(struct stage *s, const char *recipient, str co
 {
     struct buf meta = BUF(65536);
     struct record_recipient to = { .address = str_z(recipient) };
-    struct message_record m = { .session = "0123456789abcde", .number = 1, .received_us = 1, .client_addr = S("192.0.2.1"),
-                                .helo = S("x"), .protocol = S("ESMTP"), .listener = S("smtp"), .recipients = &to,
+    struct message_record m = { .session = "0123456789abcde",
+                                .number = 1,
+                                .received_us = 1,
+                                .client_addr = S("192.0.2.1"),
+                                .helo = S("x"),
+                                .protocol = S("ESMTP"),
+                                .listener = S("smtp"),
+                                .recipients = &to,
                                 .n_recipients = 1 };
     struct log_position at, done[16];
     uint64_t ticket;
@@ -227,7 +235,9 @@ static void test_without_right_there_is_nothing(void **state)
     (void)state;
     _cleanup_stage_ struct stage s;
     struct snapshot box;
-    static const char *const logs[] = { "../journal", "..", ".", "", "/etc", "smtp-in/../smtp-in", "smtp-in/", "other" };
+    static const char *const logs[] = {
+        "../journal", "..", ".", "", "/etc", "smtp-in/../smtp-in", "smtp-in/", "other"
+    };
     stage_init(&s);
     stage_start(&s);
     attach(&s);

@@ -93,7 +93,7 @@ static int on_maildrop(struct access_role *a, struct ipc_frame *f)
     uint8_t how = unpack_u8(&f->in);
     unpack_u64(&f->in);
     struct pop3_session *s = waiting(a, request, POP3_WAIT_MAILDROP);
-    if (!unpack_end(&f->in) || (how == 0 && f->fd < 0))
+    if (!unpack_end(&f->in) || (how == 0 && f->fd < 0 && !f->fd_lost))
         return -EBADMSG;
     if (!s)
         return 0;
@@ -221,12 +221,12 @@ static int on_segment(struct access_role *a, struct ipc_frame *f)
     uint64_t request = unpack_u64(&f->in);
     bool ok = unpack_u8(&f->in);
     struct pop3_session *s = waiting(a, request, POP3_WAIT_SEGMENT);
-    if (!unpack_end(&f->in) || (ok && f->fd < 0))
+    if (!unpack_end(&f->in) || (ok && f->fd < 0 && !f->fd_lost))
         return -EBADMSG;
     if (!s)
         return 0;
     s->wait = POP3_WAIT_NONE;
-    if (ok) {
+    if (ok && !f->fd_lost) {
         int fd = TAKE_FD(f->fd);
         keep_segment(a, s->sending.log, s->sending.position.segment, fd);
         begin_content(s, fd);

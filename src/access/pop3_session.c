@@ -238,7 +238,7 @@ static void after(struct pop3_session *s, enum pop3_event_kind stop, bool out)
     else if (s->conn.failed || (s->conn.eof && out && stop == POP3_NEED_INPUT))
         pop3_session_close(s, s->conn.failed ? "connection lost" : "client left without QUIT");
     else
-        conn_pause(&s->conn, s->conn.eof || s->conn.in.n > 4096);
+        conn_pause(&s->conn, s->conn.eof || (stop != POP3_NEED_INPUT && s->conn.in.n > 4096));
 }
 
 /* Content under way, or a question to the store: the engine gets no input before it is over. */
@@ -327,10 +327,12 @@ static void begin(struct pop3_session *s, str peer)
         a->count.refused_connections++;
         pop3_server_shutdown(s->engine, S("Too many connections; try again later"));
     }
-    if (s->listener->service == CONF_POP3S)
+    if (s->listener->service != CONF_POP3S)
+        pop3_session_pump(s);
+    else if (s->counted)
         start_tls(s);
     else
-        pop3_session_pump(s);
+        pop3_session_close(s, "too many connections"); /* not worth a handshake to say so */
 }
 
 static void read_proxy(struct pop3_session *s)

@@ -228,8 +228,8 @@ static int to_folder(struct instance *i, const char *target)
     }
     int r = backup_open_empty(target, &b.dir_fd);
     if (r < 0) {
-        admin_complain("backup: %s: %s", target, r == -ENOTEMPTY ? "the folder is not empty; a backup wants one of its own"
-                                                                 : strerror(-r));
+        admin_complain("backup: %s: %s", target,
+                       r == -ENOTEMPTY ? "the folder is not empty; a backup wants one of its own" : strerror(-r));
         return EXIT_CANTCREATE;
     }
     b.config_fd = open(i->folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

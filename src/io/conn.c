@@ -124,6 +124,22 @@ static void read_input(struct conn *c)
     }
 }
 
+static void read_again(struct loop_timer *t)
+{
+    struct conn *c = CONTAINER_OF(t, struct conn, again);
+    if (c->state != CONN_OPEN)
+        return;
+    read_input(c);
+    c->on(c);
+}
+
+/* What TLS has decrypted already, the socket does not announce any more. */
+static void read_pending(struct conn *c)
+{
+    if (c->ssl && c->state == CONN_OPEN && !c->paused && !c->failed && SSL_has_pending(c->ssl))
+        loop_after(c->loop, &c->again, 0);
+}
+
 static void handshake(struct conn *c)
 {
     ERR_clear_error();
@@ -134,8 +150,8 @@ static void handshake(struct conn *c)
         c->blocked = false;
         watch(c);
         c->on_handshake(c, true);
-        if (c->state == CONN_OPEN && SSL_pending(c->ssl)) /* data in the same flight as Finished */
-            conn_poll(c);
+        if (c->state == CONN_OPEN) /* data in the same flight as Finished */
+            read_pending(c);
         return;
     }
     int why = SSL_get_error(c->ssl, r);
@@ -171,6 +187,7 @@ int conn_open(struct conn *c, struct loop *l, int fd, const struct sockaddr *pee
     int one = 1;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     c->io = (struct loop_io){ .fd = fd, .ready = ready };
+    c->again = (struct loop_timer){ .fire = read_again };
     c->loop = l;
     c->state = CONN_OPEN;
     c->in = BUF(CONN_INPUT_MAX + READ_CHUNK);
@@ -195,6 +212,7 @@ void conn_close(struct conn *c)
         SSL_free(TAKE(c->ssl));
         ERR_clear_error();
     }
+    loop_cancel(c->loop, &c->again);
     loop_unwatch(c->loop, &c->io);
     close(c->io.fd);
     buf_done(&c->in);
@@ -258,12 +276,7 @@ void conn_pause(struct conn *c, bool pause)
         return;
     c->paused = pause;
     watch(c);
-}
-
-void conn_poll(struct conn *c)
-{
-    read_input(c);
-    c->on(c);
+    read_pending(c);
 }
 
 void conn_input_used(struct conn *c, size_t n)
@@ -272,4 +285,5 @@ void conn_input_used(struct conn *c, size_t n)
         buf_release(&c->in);
     else
         buf_drop(&c->in, n);
+    read_pending(c);
 }

@@ -12,6 +12,7 @@ enum conn_state { CONN_OPEN, CONN_HANDSHAKE, CONN_CLOSED };
 
 struct conn { /* embedded; zeroed is closed */
     struct loop_io io;
+    struct loop_timer again; /* TLS holds bytes that no event will announce */
     struct loop *loop;
     SSL *ssl;
     enum conn_state state;
@@ -47,5 +48,3 @@ int conn_write(struct conn *c, struct buf *from);
 void conn_pause(struct conn *c, bool pause);
 /* After the owner has dropped used input: gives an empty buffer's memory back. */
 void conn_input_used(struct conn *c, size_t n);
-/* True while TLS holds decrypted bytes that were not read because of a pause. */
-void conn_poll(struct conn *c);

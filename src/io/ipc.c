@@ -30,6 +30,18 @@ struct ipc_queued {
     char data[];
 };
 
+static int watch(struct ipc_link *link)
+{
+    return loop_watch(link->loop, &link->io, (link->held ? 0 : EPOLLIN) | (link->queue ? EPOLLOUT : 0));
+}
+
+void ipc_hold(struct ipc_link *link, bool hold)
+{
+    link->held = hold;
+    if (link->open)
+        watch(link);
+}
+
 static void drop_queue(struct ipc_link *link)
 {
     while (link->queue) {
@@ -85,7 +97,7 @@ static int send_queue(struct ipc_link *link)
         struct ipc_queued *q = link->queue;
         int r = send_now(link->io.fd, str_of(q->data, q->n), q->fd);
         if (r == -EAGAIN)
-            return loop_watch(link->loop, &link->io, EPOLLIN | EPOLLOUT);
+            return watch(link);
         if (r < 0)
             return r;
         link->queue = q->next;
@@ -96,7 +108,7 @@ static int send_queue(struct ipc_link *link)
         free(q);
     }
     link->queue_end = &link->queue;
-    return loop_watch(link->loop, &link->io, EPOLLIN);
+    return watch(link);
 }
 
 static int enqueue(struct ipc_link *link, str data, int fd)
@@ -117,7 +129,7 @@ static int enqueue(struct ipc_link *link, str data, int fd)
     link->queue_end = &q->next;
     link->queued += data.n;
     link->queued_fds += fd >= 0;
-    return loop_watch(link->loop, &link->io, EPOLLIN | EPOLLOUT);
+    return watch(link);
 }
 
 void ipc_begin(struct buf *b)
@@ -190,11 +202,11 @@ static int receive(struct ipc_link *link)
     ssize_t n = recvmsg(link->io.fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (n < 0)
         return errno == EAGAIN || errno == EINTR ? 0 : -errno;
-    struct ipc_frame f = { .fd = -1 };
+    struct ipc_frame f = { .fd = -1, .fd_lost = m.msg_flags & MSG_CTRUNC };
     int r = passed_fd(&m, &f.fd);
     if (n == 0)
         r = -EPIPE;
-    else if (r == 0 && n >= 2 && !(m.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) && data[1] == 0 &&
+    else if (r == 0 && n >= 2 && !(m.msg_flags & MSG_TRUNC) && data[1] == 0 &&
              allowed(link, (uint8_t)data[0])) {
         f.type = (enum ipc_type)(uint8_t)data[0];
         f.in = UNPACK(str_of(data + 2, (size_t)n - 2));
@@ -231,7 +243,8 @@ int ipc_open(struct ipc_link *link, struct loop *loop, int fd, enum role_id self
     link->queue = NULL;
     link->queue_end = &link->queue;
     link->queued = 0;
-    int r = loop_watch(loop, &link->io, EPOLLIN);
+    link->held = false;
+    int r = watch(link);
     if (r < 0)
         close(fd);
     link->open = r >= 0;

@@ -31,6 +31,7 @@ struct ipc_frame {
     enum ipc_type type;
     struct unpack in;
     int fd; /* -1 none; TAKE_FD() it to keep it, else it is closed after the handler */
+    bool fd_lost; /* one came with it, but this process has no descriptor left to receive it */
 };
 
 struct ipc_queued;
@@ -43,11 +44,13 @@ struct ipc_link { /* embedded or static; zeroed is closed */
     void (*down)(struct ipc_link *link); /* the peer is gone or was dropped; the link is closed already */
     struct ipc_queued *queue, **queue_end;
     size_t queued, queued_fds;
-    bool open;
+    bool open, held;
 };
 
 /* Takes fd over. 0 or negative errno (fd closed). */
 int ipc_open(struct ipc_link *link, struct loop *loop, int fd, enum role_id self, enum role_id peer);
+/* Frames of a held link stay in the socket until it is let go. */
+void ipc_hold(struct ipc_link *link, bool hold);
 void ipc_close(struct ipc_link *link); /* without calling down() */
 
 /* Begins the payload of a frame in *b (cleared, ceiling IPC_FRAME_MAX). */

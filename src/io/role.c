@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-enum { ACCEPTS_A_TURN = 64 };
+enum { ACCEPTS_A_TURN = 64, ACCEPT_REST_MS = 100 };
 
 struct role_config *role_config_ref(struct role_config *c)
 {
@@ -63,6 +63,7 @@ static int read_config(uint64_t generation, int fd, struct role_config **out)
 
 static void watch_listeners(struct role *r, bool on)
 {
+    r->accept_paused = !on;
     for (size_t i = 0; i < r->n_listeners; i++) {
         if (on)
             loop_watch(r->loop, &r->listeners[i].io, EPOLLIN);
@@ -76,6 +77,22 @@ void role_pause_accept(struct role *r, bool pause)
     watch_listeners(r, !pause);
 }
 
+static void rest_over(struct loop_timer *t)
+{
+    struct role_listener *l = CONTAINER_OF(t, struct role_listener, rest);
+    if (!l->role->accept_paused)
+        loop_watch(l->role->loop, &l->io, EPOLLIN);
+}
+
+/* The connection stays in the backlog and the listener readable: without a rest the loop would spin on it. */
+static void rest_if_short(struct role_listener *l, int error)
+{
+    if (error != EMFILE && error != ENFILE && error != ENOBUFS && error != ENOMEM)
+        return;
+    if (loop_after(l->role->loop, &l->rest, ACCEPT_REST_MS) == 0)
+        loop_unwatch(l->role->loop, &l->io);
+}
+
 static void accept_ready(struct loop_io *io, uint32_t events)
 {
     struct role_listener *l = CONTAINER_OF(io, struct role_listener, io);
@@ -84,8 +101,10 @@ static void accept_ready(struct loop_io *io, uint32_t events)
         struct sockaddr_storage peer;
         socklen_t n = sizeof(peer);
         int fd = accept4(io->fd, (struct sockaddr *)&peer, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
-        if (fd < 0)
+        if (fd < 0) {
+            rest_if_short(l, errno);
             return;
+        }
         l->role->ops->accept(l->role, l, fd, (struct sockaddr *)&peer);
     }
 }
@@ -100,6 +119,7 @@ static int add_listener(struct role *r, struct ipc_frame *f)
     const struct conf_listener *c = &r->config->conf->listeners[index];
     struct role_listener *l = &r->listeners[r->n_listeners++];
     *l = (struct role_listener){ .io = { .fd = TAKE_FD(f->fd), .ready = accept_ready },
+                                 .rest = { .fire = rest_over },
                                  .role = r,
                                  .service = c->service,
                                  .port = c->port,
@@ -190,6 +210,8 @@ static int start(struct role *r)
     if (e < 0)
         return e;
     r->started = true;
+    for (int id = 0; id < ROLE_COUNT; id++)
+        ipc_hold(&r->peer[id], false);
     watch_listeners(r, true);
     ipc_send(&r->master, IPC_READY, NULL, -1);
     return 0;
@@ -198,13 +220,13 @@ static int start(struct role *r)
 static int peer_frame(struct ipc_link *link, struct ipc_frame *f)
 {
     struct role *r = CONTAINER_OF(link - link->peer, struct role, peer[0]);
-    return r->ops->frame(r, link->peer, f);
+    return r->stopping ? 0 : r->ops->frame(r, link->peer, f); /* what it speaks of may be closed already */
 }
 
 static void peer_down(struct ipc_link *link)
 {
     struct role *r = CONTAINER_OF(link - link->peer, struct role, peer[0]);
-    if (r->ops->peer_down)
+    if (r->started && !r->stopping && r->ops->peer_down)
         r->ops->peer_down(r, link->peer);
 }
 
@@ -214,7 +236,7 @@ static int add_peer(struct role *r, struct ipc_frame *f)
     if (!unpack_end(&f->in) || f->fd < 0 || id >= ROLE_COUNT || id == ROLE_MASTER)
         return -EBADMSG;
     int e = close_sandbox(r);
-    if (e < 0)
+    if (e < 0 || r->stopping)
         return e;
     struct ipc_link *link = &r->peer[id];
     if (link->open) {
@@ -224,6 +246,8 @@ static int add_peer(struct role *r, struct ipc_frame *f)
     link->frame = peer_frame;
     link->down = peer_down;
     e = ipc_open(link, r->loop, TAKE_FD(f->fd), r->ops->id, (enum role_id)id);
+    if (e == 0 && !r->started)
+        ipc_hold(link, true); /* a neighbour may speak before this role has what it needs to answer */
     if (e == 0 && r->started && r->ops->peer_up)
         r->ops->peer_up(r, (enum role_id)id);
     return e;
@@ -257,7 +281,7 @@ static int send_status(struct role *r, struct ipc_frame *f)
     event_u64(&fields, "generation", r->config ? r->config->generation : 0);
     event_str(&fields, "seccomp", r->sandbox.seccomp ? S("on") : S("off"));
     event_u64(&fields, "landlock", (uint64_t)r->sandbox.landlock);
-    if (r->started)
+    if (r->started && !r->stopping)
         r->ops->status(r, &fields);
     pack_u64(&b, request);
     pack_str(&b, buf_str(&fields));

@@ -27,6 +27,7 @@ void role_config_unref(struct role_config *c);
 
 struct role_listener {
     struct loop_io io;
+    struct loop_timer rest;  /* runs while no descriptor or memory is left for a connection */
     struct role *role;
     enum conf_service service; char address[CONF_ENDPOINT_MAX]; uint16_t port;
     uint32_t index;          /* of conf->listeners in the current generation */
@@ -61,7 +62,7 @@ struct role {
     int data_dir;            /* the role's own folder, -1 none */
     struct sandbox sandbox;
     struct role_listener listeners[ROLE_LISTENERS_MAX]; size_t n_listeners;
-    bool started, stopping;
+    bool started, stopping, accept_paused;
     void *self;              /* the role's own state */
 };
 

@@ -335,10 +335,12 @@ static void greet(struct smtp_session *s)
 {
     smtp_client_begin(s);
     set_timer(s);
-    if (s->listener->service == CONF_SUBMISSIONS)
+    if (s->listener->service != CONF_SUBMISSIONS)
+        smtp_session_pump(s);
+    else if (s->counted)
         start_tls(s);
     else
-        smtp_session_pump(s);
+        smtp_session_close(s, "too many connections"); /* not worth a handshake to say so */
 }
 
 static void on_conn(struct conn *conn)

@@ -22,8 +22,10 @@ ok "a newer version" sh -c "rm -rf $B/deb.newer && cp -r $B/deb $B/deb.newer && 
 ok "install" dpkg -i "$deb"
 ok "the program runs" /usr/bin/posthouse version
 ok "its libraries are there" sh -c '! ldd /usr/bin/posthouse | grep -q "not found"'
-ok "the manual is there" sh -c 'zcat /usr/share/man/man1/posthouse.1.gz | grep -q quickstart && zcat /usr/share/man/man5/posthouse.conf.5.gz | grep -q smtpd_relay_restrictions'
-ok "completion works" bash -c '. /usr/share/bash-completion/completions/posthouse; COMP_WORDS=(posthouse qui) COMP_CWORD=1; _posthouse; [ "${COMPREPLY[0]}" = quickstart ]'
+ok "the manual is there" sh -c 'zcat /usr/share/man/man1/posthouse.1.gz | grep -q quickstart &&
+    zcat /usr/share/man/man5/posthouse.conf.5.gz | grep -q smtpd_relay_restrictions'
+ok "completion works" bash -c '. /usr/share/bash-completion/completions/posthouse
+    COMP_WORDS=(posthouse qui) COMP_CWORD=1; _posthouse; [ "${COMPREPLY[0]}" = quickstart ]'
 ok "the user of the roles" getent passwd posthouse
 ok "upgrade" dpkg -i "$newer"
 ok "the upgraded version" sh -c "dpkg-query -W -f '\${Version}' posthouse | grep -qx '$version+1'"

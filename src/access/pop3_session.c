@@ -356,8 +356,10 @@ static void read_proxy(struct pop3_session *s)
 void pop3_session_open(struct access_role *a, struct role_listener *l, int fd, const struct sockaddr *peer)
 {
     struct pop3_session *s = l->conf ? new_session(a, l) : NULL;
-    if (!s || !s->engine || conn_open(&s->conn, a->role->loop, fd, peer) < 0) {
-        close(fd);
+    bool opened = s && s->engine && conn_open(&s->conn, a->role->loop, fd, peer) == 0;
+    if (!opened) {
+        if (!s || !s->engine) /* else conn_open has closed it */
+            close(fd);
         if (s)
             pop3_session_free(s);
         return;

@@ -12,7 +12,8 @@
 #include "io/role.h"
 #include "io/tls.h"
 
-enum { QUESTION_MEMORY = 32768, QUESTIONS_MAX = 20000, HASHES_WAITING_MAX = 2000, HASH_THREADS = 2 };
+enum { QUESTION_MEMORY = 32768, QUESTIONS_MAX = 20000, HASHES_WAITING_MAX = 2000, HASH_THREADS = 2,
+       SESSION_TEXT_MAX = 64 /* what the store takes */ };
 
 enum { WRONG, RIGHT, NOT_NOW };
 
@@ -24,7 +25,7 @@ struct question {
     uint64_t bind;          /* our number towards the store */
     struct arena arena;
     str client, session, user, password, message, proof;
-    bool trusted, known;
+    bool trusted, known, orphan; /* orphan: who asked is gone, and the next process numbers its questions anew */
     uint8_t ip[16]; size_t ip_len;
     struct account_secret secret;
     struct hash_job job;
@@ -67,6 +68,10 @@ static void free_question(struct question *q)
 
 static void answer(struct question *q)
 {
+    if (q->orphan) {
+        free_question(q);
+        return;
+    }
     struct buf b = BUF(1024);
     pack_u64(&b, q->request);
     pack_u8(&b, q->result);
@@ -81,13 +86,13 @@ static void answer(struct question *q)
 static void bind_then_answer(struct question *q)
 {
     struct auth_role *a = q->auth;
-    if (q->result != RIGHT || q->peer != ROLE_ACCESS) {
+    if (q->result != RIGHT || q->peer != ROLE_ACCESS || q->orphan) {
         answer(q);
         return;
     }
     struct buf b = BUF(1024);
-    q->bind = ++a->last_bind;
-    pack_u64(&b, q->bind);
+    uint64_t bind = ++a->last_bind;
+    pack_u64(&b, bind);
     pack_u8(&b, q->peer);
     pack_str(&b, q->session);
     pack_str(&b, q->secret.address);
@@ -96,7 +101,9 @@ static void bind_then_answer(struct question *q)
     if (r < 0) {
         q->result = NOT_NOW;
         answer(q);
+        return;
     }
+    q->bind = bind; /* not before: a send that fails runs peer_down() */
 }
 
 static void delay_over(struct loop_timer *t) { bind_then_answer(CONTAINER_OF(t, struct question, timer)); }
@@ -203,7 +210,7 @@ static int unpack_question(struct question *q, struct ipc_frame *f)
         q->proof = arena_dup(&q->arena, unpack_str(&f->in));
     }
     parse_ip(q);
-    return unpack_end(&f->in) ? 0 : -EBADMSG;
+    return unpack_end(&f->in) && q->session.n && q->session.n <= SESSION_TEXT_MAX ? 0 : -EBADMSG;
 }
 
 static struct question *new_question(struct auth_role *a, enum role_id peer, enum ipc_type type)
@@ -271,10 +278,17 @@ static int frame(struct role *r, enum role_id peer, struct ipc_frame *f)
     }
 }
 
+static void orphan_questions(struct auth_role *a, enum role_id peer)
+{
+    for (struct question *q = a->all; q; q = q->next)
+        q->orphan |= q->peer == peer;
+}
+
 /* The store has gone while a binding was under way: the client may try again. */
 static void peer_down(struct role *r, enum role_id peer)
 {
     struct auth_role *a = self(r);
+    orphan_questions(a, peer);
     for (struct question *q = a->all, *next; peer == ROLE_STORE && q; q = next) {
         next = q->next;
         if (q->bind)

@@ -23,6 +23,10 @@ static int add_line(struct secrets *s, str text, size_t *damaged)
 {
     _cleanup_arena_ struct arena a = ARENA(LINE_MEMORY);
     struct account_secret secret;
+    if (text.n > LINE_MEMORY / 2) {
+        (*damaged)++;
+        return 0;
+    }
     int r = account_secret_parse(&a, text, &secret);
     if (r < 0) {
         (*damaged)++;

@@ -194,8 +194,10 @@ int conn_open(struct conn *c, struct loop *l, int fd, const struct sockaddr *pee
     c->last_read = loop_now(l);
     address_text(c, peer);
     int r = loop_watch(l, &c->io, EPOLLIN);
-    if (r < 0)
+    if (r < 0) {
         close(fd);
+        c->loop = NULL;
+    }
     return r;
 }
 

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-enum { GATHER_MAX = 8 << 20, SEGMENT_BYTES = 16 << 20 };
+enum { GATHER_MAX = 8 << 20, SEGMENT_BYTES = 16 << 20, SEGMENTS_AN_AGE = 14, LINE_MAX_BYTES = 1 << 20 };
 
 bool event_level_parse(str s, enum event_level *out)
 {
@@ -27,8 +27,15 @@ static void turn_end(struct loop_turn *t)
 
 void events_init(struct events *e, struct loop *l, const char *role)
 {
-    *e = (struct events){ .env = loop_env(l), .role = role, .log_level = EVENT_INFO, .trace_dir = -1, .trace_fd = -1,
-                          .line = BUF(65536), .trace = BUF(GATHER_MAX), .log = BUF(GATHER_MAX), .turn.end = turn_end };
+    *e = (struct events){ .env = loop_env(l),
+                          .role = role,
+                          .log_level = EVENT_INFO,
+                          .trace_dir = -1,
+                          .trace_fd = -1,
+                          .line = BUF(LINE_MAX_BYTES),
+                          .trace = BUF(GATHER_MAX),
+                          .log = BUF(GATHER_MAX),
+                          .turn.end = turn_end };
     loop_at_turn_end(l, &e->turn);
 }
 
@@ -115,6 +122,7 @@ static void open_segment(struct events *e)
     segment_path(e, t.newest + 1, name);
     e->trace_fd = openat(e->trace_dir, name, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_EXCL, 0640);
     e->trace_written = 0;
+    e->trace_opened_us = e->env->wall_us();
     drop_old(e, t.newest + 1);
 }
 
@@ -150,7 +158,8 @@ void events_flush(struct events *e)
     }
     if (!e->trace.n || e->trace_dir < 0)
         return;
-    if (e->trace_written > SEGMENT_BYTES || e->trace_fd < 0)
+    bool old = e->env->wall_us() - e->trace_opened_us > e->trace_age_ms * 1000 / SEGMENTS_AN_AGE;
+    if (e->trace_written > SEGMENT_BYTES || old || e->trace_fd < 0) /* a quiet role's traces must grow old too */
         open_segment(e);
     if (e->trace_fd < 0 || !write_all(e->trace_fd, &e->trace))
         e->dropped++;

@@ -12,6 +12,7 @@ struct events {
     enum event_level log_level;
     int trace_dir;               /* -1: no trace */
     int trace_fd;
+    uint64_t trace_opened_us;
     uint64_t trace_written;      /* bytes in the open segment */
     uint64_t trace_size, trace_age_ms; /* bounds for this role */
     struct buf line, trace, log;

@@ -206,9 +206,9 @@ static void test_a_turn_with_very_much(void **state)
 static void test_a_line_that_is_too_long_is_counted(void **state)
 {
     (void)state;
-    static char text[70000];
+    static char text[(1 << 20) + 1000];
     memset(text, 'z', sizeof(text));
-    use_trace(1 << 20, 1000000000);
+    use_trace(4 << 20, 1000000000);
     struct buf *b = events_begin(&e, EVENT_INFO, "long");
     event_str(b, "text", str_of(text, sizeof(text)));
     events_end(&e);

@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-enum { ACCEPTS_A_TURN = 64, ACCEPT_REST_MS = 100 };
+enum { ACCEPTS_A_TURN = 64, ACCEPT_REST_MS = 100, LONELY_MS = 15000 };
 
 struct role_config *role_config_ref(struct role_config *c)
 {
@@ -223,9 +223,24 @@ static int peer_frame(struct ipc_link *link, struct ipc_frame *f)
     return r->stopping ? 0 : r->ops->frame(r, link->peer, f); /* what it speaks of may be closed already */
 }
 
+/* The master brings a neighbour that died back much sooner. If a link broke between two that live, nobody joins them
+ * again: this role ends, and the master starts it with new links. */
+static void too_lonely(struct loop_timer *t)
+{
+    struct role *r = CONTAINER_OF(t, struct role, lonely);
+    for (int id = 0; id < ROLE_COUNT && !r->stopping; id++)
+        if (r->peer[id].loop && !r->peer[id].open) {
+            events_say(&r->events, EVENT_ERROR, "neighbour_missing", str_z(role_name[id]));
+            loop_stop(r->loop);
+            return;
+        }
+}
+
 static void peer_down(struct ipc_link *link)
 {
     struct role *r = CONTAINER_OF(link - link->peer, struct role, peer[0]);
+    r->lonely.fire = too_lonely;
+    loop_after(r->loop, &r->lonely, LONELY_MS);
     if (r->started && !r->stopping && r->ops->peer_down)
         r->ops->peer_down(r, link->peer);
 }

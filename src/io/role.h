@@ -58,6 +58,7 @@ struct role {
     struct events events;
     struct ipc_link master;
     struct ipc_link peer[ROLE_COUNT];
+    struct loop_timer lonely; /* runs while a neighbour is missing */
     struct role_config *config, *next_config;
     int data_dir;            /* the role's own folder, -1 none */
     struct sandbox sandbox;

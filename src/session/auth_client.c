@@ -78,6 +78,8 @@ static void ask(struct auth_run *run, enum ipc_type type, str user, str a, str b
     struct auth_client *c = run->client;
     struct buf frame = BUF(IPC_FRAME_MAX);
     remember_user(run, user);
+    if (!c->last_request) /* so that an answer to a process of before fits no question of this one */
+        c->role->env->random(&c->last_request, 6);
     pack_u64(&frame, ++c->last_request);
     pack_u8(&frame, run->trusted);
     pack_str(&frame, str_z(run->peer_addr));

@@ -131,7 +131,7 @@ static bool room(struct smtp_session *s, uint64_t size)
     str why = STR_NONE;
     if (in->log_dead)
         why = S("The disk of this host has failed; try again later");
-    else if (in->reported > in->applied && in->reported - in->applied > BACKLOG_MAX)
+    else if (in->reported > in->applied && in->reported > in->applied && in->reported - in->applied > BACKLOG_MAX)
         why = S("This host is busy placing mail; try again later");
     else if (free_bytes(in) < c->min_free + size)
         why = S("Not enough disk space; try again later");

@@ -79,11 +79,12 @@ void smtp_intake_begin(struct smtp_session *s)
     c->body = BUF(HEADER_HELD_MAX + CONN_INPUT_MAX);
     c->mime = take_mime(s->in);
     c->header_done = !s->agent->header;
-    if (!c->mime || write_received(s) < 0) {
+    int r = write_received(s);
+    s->in->held += c->head.n;
+    if (!c->mime || r < 0) {
         c->refusal = REFUSE(451, "4.3.0", "Out of memory; try again later");
         return;
     }
-    s->in->held += c->head.n;
     if (c->header_done)
         mime_feed(c->mime, buf_str(&c->head));
 }
@@ -135,9 +136,9 @@ static void judge_header(struct smtp_session *s, size_t length)
         c->refusal = REFUSE(552, "5.3.4", "The header is too large");
     else if (r < 0 && !c->refusal.code)
         c->refusal = REFUSE(451, "4.3.0", "Out of memory; try again later");
+    s->in->held += c->head.n - before;
     if (r < 0)
         return;
-    s->in->held += c->head.n - before;
     s->in->held -= length;
     buf_drop(&c->body, length);
     c->header_done = true;

@@ -396,8 +396,12 @@ static void link_session(struct smtp_in *in, struct smtp_session *s)
 void smtp_session_open(struct smtp_in *in, struct role_listener *l, int fd, const struct sockaddr *peer)
 {
     struct smtp_session *s = l->conf ? new_session(in, l) : NULL;
-    if (!s || !s->engine || conn_open(&s->conn, in->role->loop, fd, peer) < 0) {
-        refuse_connection(in, fd, S("Out of memory; try again later"));
+    bool opened = s && s->engine && conn_open(&s->conn, in->role->loop, fd, peer) == 0;
+    if (!opened) {
+        if (!s || !s->engine) /* else conn_open has closed it */
+            refuse_connection(in, fd, S("Out of memory; try again later"));
+        smtp_server_free(s ? s->engine : NULL);
+        smtp_policy_unref(s ? s->policy : NULL);
         free(s);
         return;
     }

@@ -35,8 +35,8 @@ static const char schema[] =
     " PRIMARY KEY(mailbox, uid)) WITHOUT ROWID;"
     "CREATE INDEX message_place ON message(log, segment, offset);"
     "CREATE TABLE applied(log INTEGER, segment INTEGER, offset INTEGER, sealed INTEGER,"
-    " dead INTEGER DEFAULT 0, dead_us INTEGER DEFAULT 0, held INTEGER DEFAULT 0, PRIMARY KEY(log, segment)) WITHOUT "
-    "ROWID;"
+    " dead INTEGER DEFAULT 0, dead_us INTEGER DEFAULT 0, held INTEGER DEFAULT 0,"
+    " PRIMARY KEY(log, segment)) WITHOUT ROWID;"
     "CREATE TABLE gap(log INTEGER, segment INTEGER, start INTEGER, stop INTEGER,"
     " PRIMARY KEY(log, segment, start)) WITHOUT ROWID;"
     "PRAGMA user_version=2;"
@@ -478,6 +478,13 @@ int index_row_message_add(struct index *ix, uint64_t lsn, const struct journal_d
                                           B(str_of(d->session, sizeof(d->session))), I(d->number), B(p->prefix)));
 }
 
+static int exists(struct index *ix, enum statement which, int r)
+{
+    if (r == 1)
+        done(ix, which);
+    return r;
+}
+
 static uint64_t record_length(uint64_t content_len, uint64_t meta_len)
 {
     return record_end(&(struct record_header){ .content_len = content_len, .meta_len = (uint32_t)meta_len });
@@ -486,9 +493,7 @@ static uint64_t record_length(uint64_t content_len, uint64_t meta_len)
 /* The bytes at that place count as dead, unless a message is still there. */
 static int bury(struct index *ix, uint64_t log, struct log_position at, uint64_t length, uint64_t now_us)
 {
-    int r = run(ix, PLACE_USED, VALUES(I(log), I(at.segment), I(at.offset)));
-    if (r == 1)
-        done(ix, PLACE_USED);
+    int r = exists(ix, PLACE_USED, run(ix, PLACE_USED, VALUES(I(log), I(at.segment), I(at.offset))));
     if (r != 0)
         return MIN(r, 0);
     return MIN(change(ix, APPLIED_DEAD, VALUES(I(log), I(at.segment), I(length), I(MAX(now_us, 1u)))), 0);
@@ -502,9 +507,8 @@ int index_row_message_drop(struct index *ix, uint64_t mailbox, uint32_t uid, uin
     sqlite3_stmt *s = ix->stmt[MESSAGE_DROP];
     uint64_t log = column(s, 0), length = record_length(column(s, 3), column(s, 4));
     struct log_position at = { column(s, 1), column(s, 2) };
-    int rc = sqlite3_step(s);
+    r = error_of(sqlite3_step(s));
     done(ix, MESSAGE_DROP);
-    r = error_of(rc);
     if (r == 0)
         r = bury(ix, log, at, length, now_us);
     return r < 0 ? r : 1;
@@ -521,19 +525,17 @@ static int move_message(struct index *ix, uint64_t log, const struct journal_rel
     struct log_position from = { m->segment, v->from }, there = { m->to_segment, v->to };
     int r = change(ix, MESSAGE_MOVE, VALUES(I(v->mailbox), I(v->uid), I(to), I(m->to_segment), I(v->to), I(log),
                                             I(m->segment), I(v->from)));
-    if (r < 0)
-        return r;
-    return r ? bury(ix, log, from, v->length, 0) : bury(ix, to, there, v->length, 0);
+    return r < 0 ? r : r ? bury(ix, log, from, v->length, 0) : bury(ix, to, there, v->length, 0);
 }
 
 int index_row_relocate(struct index *ix, const struct journal_relocated *m)
 {
     uint64_t log;
     int r = log_find(ix, m->log, &log);
-    for (size_t i = 0; i < m->n && r == 1; i++) {
+    if (r != 1)
+        return r; /* nothing of an unknown log is in a mailbox */
+    for (size_t i = 0; i < m->n && r >= 0; i++)
         r = move_message(ix, log, m, &m->moves[i]);
-        r = r < 0 ? r : 1;
-    }
     return MIN(r, 0);
 }
 
@@ -562,19 +564,16 @@ int index_segment_next(struct index *ix, struct index_segment *inout)
     done(ix, APPLIED_NEXT);
     r = log_name(ix, inout->log, &inout->name);
     if (r == 0)
-        r = run(ix, SEGMENT_USED, VALUES(I(inout->log), I(inout->segment)));
+        r = exists(ix, SEGMENT_USED, run(ix, SEGMENT_USED, VALUES(I(inout->log), I(inout->segment))));
     inout->used = r == 1;
-    if (r == 1)
-        done(ix, SEGMENT_USED);
     return r < 0 ? r : 1;
 }
 
 int index_segment_walk(struct index *ix, const struct index_segment *g, struct journal_move *last, size_t max,
                        int (*each)(void *arg, const struct journal_move *m), void *arg)
 {
-    int n = 0;
-    int r = run(ix, SEGMENT_WALK, VALUES(I(g->log), I(g->segment), I(last->from), I(last->mailbox), I(last->uid),
-                                         I(max)));
+    int n = 0, r = run(ix, SEGMENT_WALK, VALUES(I(g->log), I(g->segment), I(last->from), I(last->mailbox),
+                                                I(last->uid), I(max)));
     while (r == 1) {
         sqlite3_stmt *s = ix->stmt[SEGMENT_WALK];
         *last = (struct journal_move){ .from = column(s, 0), .mailbox = column(s, 1), .uid = (uint32_t)column(s, 2),
@@ -661,13 +660,6 @@ int index_mailbox_named(struct index *ix, str account, str name, struct index_ma
 int index_mailbox_get(struct index *ix, uint64_t id, struct index_mailbox *out)
 {
     return mailbox_row(ix, MAILBOX_GET, run(ix, MAILBOX_GET, VALUES(I(id))), out);
-}
-
-static int exists(struct index *ix, enum statement which, int r)
-{
-    if (r == 1)
-        done(ix, which);
-    return r;
 }
 
 int index_message_exists(struct index *ix, uint64_t mailbox, uint32_t uid)

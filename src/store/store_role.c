@@ -299,6 +299,15 @@ static int maildrop_open(struct store_role *sr, struct ipc_frame *f)
     return 0;
 }
 
+static int maildrop_close(struct store_role *sr, struct ipc_frame *f)
+{
+    str session = unpack_str(&f->in);
+    if (!unpack_end(&f->in))
+        return -EBADMSG;
+    forget(sr, session);
+    return 0;
+}
+
 static int wait_expunge(struct store_role *sr, uint64_t request, uint64_t ticket)
 {
     struct expunge_wait *w = malloc(sizeof(*w));
@@ -435,7 +444,7 @@ static int frame(struct role *r, enum role_id peer, struct ipc_frame *f)
     case IPC_LOG_SYNCED: return log_synced(sr, f);
     case IPC_SESSION_BIND: return bind_session(sr, f);
     case IPC_MAILDROP_OPEN: return maildrop_open(sr, f);
-    case IPC_MAILDROP_CLOSE: forget(sr, unpack_str(&f->in)); return 0;
+    case IPC_MAILDROP_CLOSE: return maildrop_close(sr, f);
     case IPC_EXPUNGE: return expunge(sr, f);
     case IPC_SEGMENT_GET: return segment_get(sr, f);
     case IPC_COMPACT: return compact_asked(sr, f);
@@ -443,10 +452,21 @@ static int frame(struct role *r, enum role_id peer, struct ipc_frame *f)
     }
 }
 
+static void forget_expunges(struct store_role *sr)
+{
+    for (struct expunge_wait *w = TAKE(sr->expunges), *next; w; w = next) {
+        next = w->next;
+        free(w);
+    }
+    sr->expunges_end = &sr->expunges;
+}
+
 static void peer_down(struct role *r, enum role_id peer)
 {
-    if (peer == ROLE_ACCESS)
-        forget_all(self(r));
+    if (peer != ROLE_ACCESS)
+        return;
+    forget_all(self(r));
+    forget_expunges(self(r)); /* the next process numbers its requests anew */
 }
 
 static int configure(struct role *r)

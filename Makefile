@@ -78,7 +78,7 @@ $(B)/fuzz/%.o: src/%.c
 	$(call say,CC )clang $(CPPFLAGS) -std=gnu17 -g -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -MMD -MP -c -o $@ $<
 fuzzers: $(FUZZERS)
 
--include $(shell find $(B) -name '*.d' 2>/dev/null)
+-include $(shell find $(B)/release $(B)/asan $(B)/fuzz -name '*.d' -type f 2>/dev/null)
 
 # `make test`: set-up, everything built with sanitizers and without, every unit test, fuzz target and scenario, and the rules of the tree
 SANITIZED := ASAN_OPTIONS=detect_leaks=1:abort_on_error=0 UBSAN_OPTIONS=print_stacktrace=1

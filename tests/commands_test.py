@@ -77,6 +77,14 @@ BROKEN = [
 ]
 
 
+def test_wrong_right_side_of_a_table():
+    with harness.Instance(start=False, files={"access": "good.example OK\nbad.example REJCT go away\n"},
+                          settings={"smtpd_sender_restrictions": "check_sender_access file:access"}) as house:
+        code, _, err = house.cli("config", "check")
+        equal(code, 78, "exit code")
+        match(err, r"access:2: .*REJCT")
+
+
 def test_broken_configurations():
     with Instance(start=False) as house:
         good = house.read("posthouse.conf")

@@ -49,6 +49,8 @@ struct conf_table;
 /* 1 found (value points into the table), 0 absent. Keys are matched in ASCII lower case. */
 int conf_table_get(const struct conf_table *t, str key, str *out_value);
 /* Any right side that permits: OK, RELAY, a number that is all digits, permit… */
+/* Row i in the order of keys, for the check of right sides; false past the end. */
+bool conf_table_row(const struct conf_table *t, size_t i, str *out_value, str *out_file, uint32_t *out_line);
 bool conf_table_has_ok(const struct conf_table *t);
 
 struct conf {

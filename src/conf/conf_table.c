@@ -122,6 +122,16 @@ int conf_table_get(const struct conf_table *t, str key, str *out_value)
     return 0;
 }
 
+bool conf_table_row(const struct conf_table *t, size_t i, str *out_value, str *out_file, uint32_t *out_line)
+{
+    if (i >= t->n)
+        return false;
+    *out_value = t->rows[i].value;
+    *out_file = t->path;
+    *out_line = t->rows[i].line;
+    return true;
+}
+
 bool conf_table_has_ok(const struct conf_table *t)
 {
     return t->has_ok;

@@ -57,6 +57,31 @@ static bool is_smtp(enum conf_service s)
     return s == CONF_SMTP || s == CONF_SUBMISSION || s == CONF_SUBMISSIONS || s == CONF_LMTP;
 }
 
+/* A right side that would defer mail when it is met is refused when it is read. */
+static int check_table(struct arena *a, const struct conf_table *t, struct policy_error *out_error)
+{
+    str value, file;
+    uint32_t line;
+    const char *why;
+    for (size_t i = 0; t && conf_table_row(t, i, &value, &file, &line); i++)
+        if (policy_check_action(value, &why) < 0) {
+            *out_error = (struct policy_error){ file, line,
+                                                arena_printf(a, "\"%.*s\": %s", STR_ARG(str_first(value, 100)), why) };
+            return -EINVAL;
+        }
+    return 0;
+}
+
+static int check_tables(struct arena *a, const struct conf *c, const struct policy_list *l,
+                        struct policy_error *out_error)
+{
+    int r = 0;
+    for (size_t i = 0; r == 0 && i < l->n; i++)
+        if (l->rules[i].arg.n)
+            r = check_table(a, conf_table(c, l->rules[i].arg), out_error);
+    return r;
+}
+
 static int compile_listener(struct arena *a, const struct conf *c, const struct conf_listener *l,
                             struct policy_rules *out, struct policy_error *out_error)
 {
@@ -65,6 +90,8 @@ static int compile_listener(struct arena *a, const struct conf *c, const struct 
     int r = compile_nets(a, &c->mynetworks, &out->mynetworks, out_error);
     for (int i = 0; r == 0 && i < POLICY_STAGES; i++)
         r = compile_list(a, (enum policy_stage)i, &l->restrictions[i], &out->list[i], out_error);
+    for (int i = 0; r == 0 && i < POLICY_STAGES; i++)
+        r = check_tables(a, c, &out->list[i], out_error);
     if (r < 0)
         return r;
     r = policy_open_relay(a, out, table_has_ok, (void *)c, out_error);

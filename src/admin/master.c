@@ -169,6 +169,7 @@ static int frame(struct ipc_link *link, struct ipc_frame *f)
         fields = unpack_str(&f->in);
         if (!unpack_end(&f->in))
             return -EBADMSG;
+        r->answered = n;
         master_control_status(m, n, fields);
         return 0;
     default:
@@ -308,6 +309,8 @@ static void role_died(struct master *m, struct master_role *r, int status)
     event_u64(e, "status", WIFEXITED(status) ? (uint64_t)WEXITSTATUS(status) : 0);
     events_end(&m->events);
     ipc_close(&r->link);
+    master_control_gone(m, r);
+    r->asked = r->answered = 0;
     loop_cancel(m->loop, &r->grace);
     r->pid = 0;
     r->state = MASTER_ROLE_DOWN;

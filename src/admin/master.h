@@ -18,6 +18,7 @@ struct master_role {
     struct ipc_link link;
     struct loop_timer restart, grace;
     uint64_t started_at, applied;
+    uint64_t asked, answered;       /* the newest status request it got, and answered */
     uint32_t restarts;
 };
 
@@ -76,6 +77,8 @@ void master_reap(struct master *m);    /* SIGCHLD */
 int master_control_open(struct master *m);
 void master_control_applied(struct master *m);              /* a role has taken a generation */
 void master_control_status(struct master *m, uint64_t request, str fields);
+/* A role has ended: whoever waits for its status goes without. */
+void master_control_gone(struct master *m, const struct master_role *r);
 void master_reload(struct master *m, struct control_client *who); /* who NULL: SIGHUP */
 
 /* master_watch.c */

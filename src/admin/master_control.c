@@ -60,6 +60,15 @@ void master_control_status(struct master *m, uint64_t request, str fields)
     }
 }
 
+void master_control_gone(struct master *m, const struct master_role *r)
+{
+    for (struct control_client *c = m->clients, *next; c; c = next) {
+        next = c->next;
+        if (c->request > r->answered && c->request <= r->asked && --c->outstanding == 0)
+            finish(c, true);
+    }
+}
+
 static void too_long(struct loop_timer *t)
 {
     struct control_client *c = CONTAINER_OF(t, struct control_client, timer);
@@ -98,8 +107,10 @@ static void begin_status(struct master *m, struct control_client *c)
     struct buf b = BUF(64);
     pack_u64(&b, c->request);
     for (int id = ROLE_MASTER + 1; id < ROLE_COUNT; id++)
-        if (m->roles[id].link.open && ipc_send(&m->roles[id].link, IPC_STATUS, &b, -1) == 0)
+        if (m->roles[id].link.open && ipc_send(&m->roles[id].link, IPC_STATUS, &b, -1) == 0) {
+            m->roles[id].asked = c->request;
             c->outstanding++;
+        }
     buf_done(&b);
     if (!c->outstanding)
         finish(c, true);

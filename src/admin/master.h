@@ -30,6 +30,7 @@ struct control_client { /* waits for its answer */
     struct loop_timer timer;
     uint64_t generation;     /* reload: until all roles have it */
     uint64_t request;        /* status */
+    bool compacting;         /* waits for the store alone */
     uint32_t outstanding;
     struct buf text;
     struct control_client *next;

@@ -64,7 +64,9 @@ void master_control_gone(struct master *m, const struct master_role *r)
 {
     for (struct control_client *c = m->clients, *next; c; c = next) {
         next = c->next;
-        if (c->request > r->answered && c->request <= r->asked && --c->outstanding == 0)
+        if (c->compacting && r->id == ROLE_STORE)
+            finish(c, false);
+        else if (!c->compacting && c->request > r->answered && c->request <= r->asked && --c->outstanding == 0)
             finish(c, true);
     }
 }
@@ -125,6 +127,7 @@ static void begin_compact(struct master *m, struct control_client *c, bool now)
     pack_u8(&b, now);
     if (m->roles[ROLE_STORE].link.open && ipc_send(&m->roles[ROLE_STORE].link, IPC_COMPACT, &b, -1) == 0) {
         c->outstanding = 1;
+        c->compacting = true;
         loop_cancel(m->loop, &c->timer); /* it takes as long as it takes; the client may leave */
     }
     buf_done(&b);

@@ -1,13 +1,19 @@
-# `make bench`: Posthouse beside Postfix, one table (docs/performance.md). Needs root. BENCH_QUICK=1 for a first look.
-$(B)/bench/%: bench/%.c
-	@mkdir -p $(@D)
-	$(call say,CC )$(CC) -std=gnu17 -O2 -g $(WARN) -D_GNU_SOURCE -o $@ $<
+# `make bench`: Posthouse beside Postfix and Dovecot, tables (docs/performance.md). Needs root. BENCH_QUICK=1 for a first look.
+BENCH_TOOLS := $(addprefix $(B)/bench/,smtp_load pop3_load posthouse_plain_pop3)
 
-bench-build: $(B)/posthouse $(B)/bench/smtp_load
+$(B)/bench/%_load: bench/%_load.c bench/net.c bench/net.h
+	@mkdir -p $(@D)
+	$(call say,CC )$(CC) -std=gnu17 -O2 -g $(WARN) -D_GNU_SOURCE -o $@ $(filter %.c,$^) -lssl -lcrypto
+
+$(B)/bench/posthouse_plain_pop3: bench/plain_pop3.c $(B)/posthouse
+	@mkdir -p $(@D)
+	$(call say,LD )$(CC) $(CPPFLAGS) $(CFLAGS) $(LDFLAGS) -Wl,--wrap=pop3_server_new -o $@ $< $(V)/admin/main.o $(call libs_of,admin) $(LDLIBS)
+
+bench-build: $(B)/posthouse $(BENCH_TOOLS)
 
 bench:
 	@tools/setup build bench
 	@$(MAKE) --no-print-directory bench-build
-	@bench/run $(B)/posthouse $(B)/bench/smtp_load
+	@bench/run $(B)/posthouse $(B)/bench
 
 .PHONY: bench bench-build

@@ -1,68 +1,59 @@
 /* smtp_load: sends messages to an SMTP server on 127.0.0.1 as fast as it answers, for measuring.
  *
- *     smtp_load -p PORT [-c CONNECTIONS] [-m MESSAGES] [-s BYTES] [-u USERS] [-l SECONDS]
+ *     smtp_load -p PORT [-c CONNECTIONS] [-m MESSAGES] [-s BYTES] [-u USERS] [-l SECONDS] [-k MESSAGES_A_CONNECTION]
+ *               [-t starttls|implicit] [-a USER:PASSWORD] [-f SENDER]
+ *     smtp_load -H -p PORT -c CONNECTIONS [-t starttls|implicit]
  *
  * One process, one epoll loop. Each connection sends one message after the other (no pipelining: every command waits
- * for its reply, as most clients do), message n to u(n mod USERS)@bench.test. It stops when MESSAGES were answered or
- * after SECONDS and prints one JSON object; `start` and `end` are CLOCK_MONOTONIC, from the first connect to the last
- * reply to a message. The exit status is 0 if every message was accepted. */
-#include <arpa/inet.h>
+ * for its reply, as most clients do), message n to u(n mod USERS)@bench.test. With -k a connection ends with QUIT after
+ * so many, and the next one is opened. It stops when MESSAGES were answered or after SECONDS and prints one JSON object;
+ * `start` and `end` are CLOCK_MONOTONIC, from the first connect to the last reply to a message; a latency is that of a
+ * message from MAIL FROM, or with -k from the connect for the first of a connection. The exit status is 0 if every
+ * message was accepted.
+ *
+ * With -H it opens connections, each from an address of its own, up to the reply to EHLO (that after STARTTLS), prints a
+ * line, keeps them until its standard input ends, and prints how many are still open. */
+#include "net.h"
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <stdbool.h>
-#include <stdint.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
-enum { POOL = 64, MAX_CONNECTIONS = 10000, LINE = 1024, BATCH = 256 };
+enum { POOL = 64, MAX_CONNECTIONS = 15000, LINE = 1024, OPENING_MAX = 64 };
+enum tls { TLS_NONE, TLS_STARTTLS, TLS_IMPLICIT };
 
 /* What the last line sent was; its reply decides what comes next. */
-enum step { GREETING, EHLO, MAIL, RCPT, DATA, CONTENT, IDLE, CLOSED };
+enum step { GREETING, EHLO, STARTTLS, AUTH, MAIL, RCPT, DATA, CONTENT, QUIT, IDLE, CLOSED };
 
 /* The code that lets a connection go on. */
-static const char *const wanted[] = { [GREETING] = "220", [EHLO] = "250", [MAIL] = "250",
-                                      [RCPT] = "250",     [DATA] = "354", [CONTENT] = "250" };
+static const char *const wanted[] = { [GREETING] = "220", [EHLO] = "250", [STARTTLS] = "220",
+                                      [AUTH] = "235",     [MAIL] = "250", [RCPT] = "250",
+                                      [DATA] = "354",     [CONTENT] = "250", [QUIT] = "221" };
 
 struct client {
-    int fd;
+    struct net net;
     enum step step;
-    bool waits_to_write;
-    unsigned number; /* of its message */
+    bool logged_in;
+    unsigned number, sent; /* of its message; messages of this connection */
     double begun;
-    const char *out;
-    size_t out_n;
-    char command[128], in[LINE];
-    size_t in_n;
+    char command[512], in[LINE];
 };
 
 static struct {
-    unsigned port, connections, messages, size, users, seconds;
-    unsigned started, accepted, failed;
-    int epoll;
+    unsigned port, connections, messages, size, users, seconds, a_connection;
+    enum tls tls;
+    bool hold;
+    const char *sender;
+    char auth[400]; /* the initial response of AUTH PLAIN, "": none */
+    unsigned started, accepted, failed, opened, ready;
     char *pool[POOL];
     size_t pool_n[POOL];
     double *latency, end;
-} load = { .connections = 1, .messages = 1000, .size = 2048, .users = 1000, .seconds = 120 };
-
-static _Noreturn void fail(const char *what)
-{
-    fprintf(stderr, "smtp_load: %s: %s\n", what, strerror(errno));
-    exit(2);
-}
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
-}
+    struct client *clients;
+} load = { .connections = 1, .messages = 1000, .size = 2048, .users = 1000, .seconds = 120, .sender = "sender@example.com" };
 
 static const char header[] =
     "Received: from relay1.example.net (relay1.example.net [192.0.2.17])\r\n"
@@ -71,7 +62,7 @@ static const char header[] =
     "Received: from client.example.org (client.example.org [198.51.100.4])\r\n"
     "\tby relay1.example.net with ESMTPSA id 77AB01; Thu, 2 Jan 2020 03:04:04 +0000 (UTC)\r\n"
     "Date: Thu, 2 Jan 2020 03:04:03 +0000\r\n"
-    "From: Grace Clarke <g.clarke@example.org>\r\n"
+    "From: Grace Clarke <%s>\r\n"
     "To: =?utf-8?B?TcO8bGxlcg==?= Walker <m.walker@example.com>, Ivan Hall <i.hall@example.net>\r\n"
     "Subject: Re: minutes of the quarterly delivery meeting\r\n"
     "Message-ID: <%08x.%u@client.example.org>\r\n"
@@ -88,11 +79,11 @@ static void make_message(unsigned n)
     static const char *const words[] = { "the ",      "report ", "of ",     "this ",   "week ",   "and ",
                                          "delivery ", "was ",    "not ",    "yet ",    "please ", "schedule ",
                                          "answer ",   "before ", "monday ", "table ",  "to ",     "database " };
-    size_t max = load.size + sizeof(header) + 256;
+    size_t max = load.size + sizeof(header) + 512;
     char *p = malloc(max);
     if (!p)
-        fail("memory");
-    size_t at = (size_t)snprintf(p, max, header, n * 2654435761u, n);
+        net_fail("memory");
+    size_t at = (size_t)snprintf(p, max, header, load.sender, n * 2654435761u, n);
     for (unsigned k = n; at + 80 < load.size;) {
         for (size_t line = at; at - line < 64;) {
             k = k * 1103515245u + 12345;
@@ -109,64 +100,88 @@ static void make_message(unsigned n)
     load.pool_n[n] = at + sizeof(end) - 1;
 }
 
-static void watch(struct client *c, bool write)
+static void open_client(struct client *c)
 {
-    struct epoll_event e = { .events = EPOLLIN | (write ? EPOLLOUT : 0), .data.ptr = c };
-    if (epoll_ctl(load.epoll, EPOLL_CTL_MOD, c->fd, &e) < 0)
-        fail("epoll_ctl");
-    c->waits_to_write = write;
+    c->step = GREETING;
+    c->sent = 0;
+    c->logged_in = false;
+    c->begun = net_now();
+    c->net = (struct net){ .in = c->in, .in_cap = sizeof(c->in), .owner = c };
+    net_open(&c->net, load.port, load.hold ? ++load.opened : 0);
+    if (load.tls == TLS_IMPLICIT)
+        net_start_tls(&c->net);
 }
 
 static void finish(struct client *c)
 {
     if (c->step == CLOSED)
         return;
+    bool again = c->step == QUIT && load.started < load.messages && !load.hold;
     if (c->step >= MAIL && c->step <= CONTENT)
         load.failed++;
-    close(c->fd);
+    else if (c->step < MAIL && !load.hold)
+        load.failed = load.messages; /* no way in: nothing would end this */
+    net_close(&c->net);
     c->step = CLOSED;
-}
-
-static void push(struct client *c)
-{
-    while (c->out_n) {
-        ssize_t n = send(c->fd, c->out, c->out_n, MSG_NOSIGNAL);
-        if (n < 0 && errno == EAGAIN)
-            break;
-        if (n < 0) {
-            finish(c);
-            return;
-        }
-        c->out += n;
-        c->out_n -= (size_t)n;
-    }
-    if (c->waits_to_write != (c->out_n > 0))
-        watch(c, c->out_n > 0);
+    if (again)
+        open_client(c);
 }
 
 static void say(struct client *c, enum step step, int length)
 {
     c->step = step;
-    c->out = c->command;
-    c->out_n = (size_t)length;
+    c->net.out = c->command;
+    c->net.out_n = (size_t)length;
+}
+
+static void quit(struct client *c)
+{
+    say(c, QUIT, snprintf(c->command, sizeof(c->command), "QUIT\r\n"));
 }
 
 static void next_message(struct client *c)
 {
-    if (load.started >= load.messages) {
+    if (load.a_connection && c->sent == load.a_connection) {
+        quit(c);
+        return;
+    }
+    if (load.started >= load.messages || load.hold) {
         c->step = IDLE;
+        load.ready++;
         return;
     }
     c->number = load.started++;
-    c->begun = now();
-    say(c, MAIL, snprintf(c->command, sizeof(c->command), "MAIL FROM:<sender@example.com>\r\n"));
+    if (!load.a_connection || c->sent)
+        c->begun = net_now();
+    c->sent++;
+    say(c, MAIL, snprintf(c->command, sizeof(c->command), "MAIL FROM:<%s>\r\n", load.sender));
+}
+
+static void after_ehlo(struct client *c)
+{
+    if (load.tls == TLS_STARTTLS && !c->net.ssl)
+        say(c, STARTTLS, snprintf(c->command, sizeof(c->command), "STARTTLS\r\n"));
+    else if (load.auth[0] && !c->logged_in)
+        say(c, AUTH, snprintf(c->command, sizeof(c->command), "AUTH PLAIN %s\r\n", load.auth));
+    else
+        next_message(c);
 }
 
 static void next_step(struct client *c)
 {
     switch (c->step) {
+    case STARTTLS:
+        net_start_tls(&c->net);
+        /* fall through */
     case GREETING:
         say(c, EHLO, snprintf(c->command, sizeof(c->command), "EHLO load.example.com\r\n"));
+        break;
+    case EHLO:
+        after_ehlo(c);
+        break;
+    case AUTH:
+        c->logged_in = true;
+        next_message(c);
         break;
     case MAIL:
         say(c, RCPT, snprintf(c->command, sizeof(c->command), "RCPT TO:<u%u@bench.test>\r\n", c->number % load.users));
@@ -176,16 +191,16 @@ static void next_step(struct client *c)
         break;
     case DATA:
         c->step = CONTENT;
-        c->out = load.pool[c->number % POOL];
-        c->out_n = load.pool_n[c->number % POOL];
+        c->net.out = load.pool[c->number % POOL];
+        c->net.out_n = load.pool_n[c->number % POOL];
         break;
     case CONTENT:
-        load.end = now();
+        load.end = net_now();
         load.latency[load.accepted++] = load.end - c->begun;
         next_message(c);
         break;
     default:
-        next_message(c);
+        break;
     }
 }
 
@@ -203,79 +218,85 @@ static void take_line(struct client *c, const char *line, size_t n)
     finish(c);
 }
 
-static void pull(struct client *c)
+static void take_lines(struct client *c)
 {
-    ssize_t n = recv(c->fd, c->in + c->in_n, sizeof(c->in) - c->in_n, 0);
-    if (n < 0 && errno == EAGAIN)
-        return;
-    if (n <= 0) {
-        finish(c);
-        return;
-    }
-    c->in_n += (size_t)n;
     size_t at = 0;
-    for (char *end; c->step != CLOSED && (end = memchr(c->in + at, '\n', c->in_n - at)); ) {
+    for (char *end; c->step != CLOSED && (end = memchr(c->in + at, '\n', c->net.in_n - at));) {
         *end = 0;
         take_line(c, c->in + at, (size_t)(end - c->in) - at);
         at = (size_t)(end - c->in) + 1;
     }
-    c->in_n -= at;
-    memmove(c->in, c->in + at, c->in_n);
-    if (c->in_n == sizeof(c->in))
-        finish(c);
+    if (c->step == CLOSED)
+        return;
+    c->net.in_n -= at;
+    memmove(c->in, c->in + at, c->net.in_n);
 }
 
-static void open_connection(struct client *c)
+static void ready(void *owner)
 {
-    struct sockaddr_in to = { .sin_family = AF_INET, .sin_port = htons((uint16_t)load.port),
-                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    c->fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (c->fd < 0)
-        fail("socket");
-    int on = 1;
-    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    if (connect(c->fd, (const struct sockaddr *)&to, sizeof(to)) < 0 && errno != EINPROGRESS)
-        fail("connect");
-    struct epoll_event e = { .events = EPOLLIN, .data.ptr = c };
-    if (epoll_ctl(load.epoll, EPOLL_CTL_ADD, c->fd, &e) < 0)
-        fail("epoll_ctl");
+    struct client *c = owner;
+    enum net_got got;
+    do { /* what TLS has decrypted, epoll does not announce */
+        got = net_pull(&c->net);
+        if (got == NET_INPUT)
+            take_lines(c);
+        if (c->step != CLOSED && (got == NET_END || !net_push(&c->net)))
+            finish(c);
+    } while (got == NET_INPUT && c->net.ssl && c->step != CLOSED);
 }
 
 static void run(double until)
 {
-    struct epoll_event events[BATCH];
-    while (load.accepted + load.failed < load.messages && now() < until) {
-        int n = epoll_wait(load.epoll, events, BATCH, 100);
-        for (int i = 0; i < n; i++) {
-            struct client *c = events[i].data.ptr;
-            if (c->step != CLOSED && (events[i].events & (EPOLLIN | EPOLLERR | EPOLLHUP)))
-                pull(c);
-            if (c->step != CLOSED)
-                push(c);
-        }
-    }
+    for (unsigned i = 0; i < load.connections; i++)
+        open_client(&load.clients[i]);
+    while (load.accepted + load.failed < load.messages && net_now() < until)
+        net_wait(ready);
+}
+
+static bool said_goodbye(void)
+{
+    for (unsigned i = 0; i < load.connections; i++)
+        if (load.clients[i].step == QUIT)
+            return false;
+    return true;
 }
 
 /* Says QUIT on what is still open and waits a second at most for the server to close it. */
-static void part(struct client *clients)
+static void part(void)
 {
-    struct epoll_event events[BATCH];
-    unsigned open = 0;
     for (unsigned i = 0; i < load.connections; i++) {
-        struct client *c = &clients[i];
-        if (c->step == IDLE && send(c->fd, "QUIT\r\n", 6, MSG_NOSIGNAL) == 6)
-            open++;
-        else
+        struct client *c = &load.clients[i];
+        if (c->step == IDLE) {
+            quit(c);
+            net_push(&c->net);
+        } else if (c->step != QUIT) {
             finish(c);
-    }
-    for (double until = now() + 1; open && now() < until;) {
-        int n = epoll_wait(load.epoll, events, BATCH, 100);
-        for (int i = 0; i < n; i++) {
-            struct client *c = events[i].data.ptr;
-            pull(c);
-            open -= c->step == CLOSED;
         }
     }
+    for (double until = net_now() + 1; !said_goodbye() && net_now() < until;)
+        net_wait(ready);
+}
+
+/* Not more at a time than a server's queue of new connections takes. */
+static int hold(double until)
+{
+    double start = net_now();
+    unsigned open = 0;
+    for (unsigned next = 0; load.ready < load.connections && net_now() < until;) {
+        while (next < load.connections && next - load.ready < OPENING_MAX)
+            open_client(&load.clients[next++]);
+        net_wait(ready);
+    }
+    printf("{\"ready\": %u, \"seconds\": %.3f, \"cpu_s\": %.3f}\n", load.ready, net_now() - start, net_cpu());
+    fflush(stdout);
+    for (char c; read(STDIN_FILENO, &c, 1) > 0;)
+        ;
+    for (unsigned i = 0; i < load.connections; i++) {
+        struct pollfd p = { .fd = load.clients[i].net.fd, .events = POLLRDHUP };
+        open += load.clients[i].step == IDLE && poll(&p, 1, 0) == 0;
+    }
+    printf("{\"open\": %u}\n", open);
+    return load.ready == load.connections && open == load.connections ? 0 : 1;
 }
 
 static int by_value(const void *a, const void *b)
@@ -291,41 +312,70 @@ static double quantile_ms(double q)
 
 static void print_result(double start)
 {
-    struct rusage used;
-    getrusage(RUSAGE_SELF, &used);
     qsort(load.latency, load.accepted, sizeof(*load.latency), by_value);
     printf("{\"start\": %.6f, \"end\": %.6f, \"accepted\": %u, \"failed\": %u, \"p50_ms\": %.3f, \"p99_ms\": %.3f, "
            "\"cpu_s\": %.3f}\n", start, load.end, load.accepted, load.messages - load.accepted, quantile_ms(.5),
-           quantile_ms(.99), (double)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) +
-           (double)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) * 1e-6);
+           quantile_ms(.99), net_cpu());
+}
+
+/* RFC 4616: no authorization identity, user, password; in base64. */
+static void set_auth(const char *user_password)
+{
+    unsigned char plain[256];
+    size_t n = strlen(user_password);
+    const char *colon = strchr(user_password, ':');
+    if (!colon || n + 1 > sizeof(plain)) {
+        fprintf(stderr, "smtp_load: -a wants USER:PASSWORD\n");
+        exit(2);
+    }
+    plain[0] = 0;
+    memcpy(plain + 1, user_password, n);
+    plain[1 + (colon - user_password)] = 0;
+    EVP_EncodeBlock((unsigned char *)load.auth, plain, (int)n + 1);
+}
+
+static bool options(int argc, char **argv)
+{
+    unsigned *const values[] = { ['p'] = &load.port, ['c'] = &load.connections, ['m'] = &load.messages,
+                                 ['s'] = &load.size, ['u'] = &load.users, ['l'] = &load.seconds,
+                                 ['k'] = &load.a_connection };
+    for (int o; (o = getopt(argc, argv, "p:c:m:s:u:l:k:t:a:f:H")) != -1;) {
+        if (o == '?')
+            return false;
+        if (o == 't')
+            load.tls = strcmp(optarg, "implicit") == 0 ? TLS_IMPLICIT : TLS_STARTTLS;
+        else if (o == 'a')
+            set_auth(optarg);
+        else if (o == 'f')
+            load.sender = optarg;
+        else if (o == 'H')
+            load.hold = true;
+        else
+            *values[o] = (unsigned)strtoul(optarg, NULL, 10);
+    }
+    return load.port && load.port <= 65535 && load.connections && load.connections <= MAX_CONNECTIONS &&
+           load.messages && load.users && load.size <= 64 << 20 && strlen(load.sender) < 200;
 }
 
 int main(int argc, char **argv)
 {
-    unsigned *const values[] = { ['p'] = &load.port, ['c'] = &load.connections, ['m'] = &load.messages,
-                                 ['s'] = &load.size, ['u'] = &load.users, ['l'] = &load.seconds };
-    for (int o; (o = getopt(argc, argv, "p:c:m:s:u:l:")) != -1;) {
-        if (o == '?')
-            return 2;
-        *values[o] = (unsigned)strtoul(optarg, NULL, 10);
-    }
-    if (!load.port || load.port > 65535 || !load.connections || load.connections > MAX_CONNECTIONS || !load.messages ||
-        !load.users || load.size > 64 << 20) {
-        fprintf(stderr, "usage: smtp_load -p PORT [-c CONNECTIONS] [-m MESSAGES] [-s BYTES] [-u USERS] [-l SECONDS]\n");
+    if (!options(argc, argv)) {
+        fprintf(stderr, "usage: smtp_load -p PORT [-c CONNECTIONS] [-m MESSAGES] [-s BYTES] [-u USERS] [-l SECONDS] "
+                        "[-k MESSAGES_A_CONNECTION] [-t starttls|implicit] [-a USER:PASSWORD] [-f SENDER] [-H]\n");
         return 2;
     }
+    net_init();
     for (unsigned i = 0; i < POOL; i++)
         make_message(i);
-    struct client *clients = calloc(load.connections, sizeof(*clients));
+    load.clients = calloc(load.connections, sizeof(*load.clients));
     load.latency = calloc(load.messages, sizeof(*load.latency));
-    load.epoll = epoll_create1(EPOLL_CLOEXEC);
-    if (!clients || !load.latency || load.epoll < 0)
-        fail("set-up");
-    double start = load.end = now();
-    for (unsigned i = 0; i < load.connections; i++)
-        open_connection(&clients[i]);
+    if (!load.clients || !load.latency)
+        net_fail("set-up");
+    double start = load.end = net_now();
+    if (load.hold)
+        return hold(start + load.seconds);
     run(start + load.seconds);
-    part(clients);
+    part();
     print_result(start);
     return load.accepted == load.messages ? 0 : 1;
 }

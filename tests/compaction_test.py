@@ -1,11 +1,19 @@
 #!/usr/bin/env python3
 """Expunged mail gives its room on the disk back while the server runs, and what stays is where readers find it."""
+import contextlib
 import os
 import random
+import threading
+import time
 
+import durability_test as disk
 import harness
+import kill_test
+import ledger
 
-KB = 1024
+KB, MB = 1024, 1 << 20
+USERS = ["alice", "bob", "carol"]
+SEED = int(os.environ.get("SEED", random.getrandbits(32)))
 
 
 def small_segments(house):
@@ -109,6 +117,95 @@ def test_retention_is_kept():
         harness.equal(status["compaction_removed_segments"], 0, "segments removed within expunged_retention")
         house.check("store", "compact", "--now")
         assert house.status()["roles"]["store"]["compaction_removed_segments"] >= 1
+
+
+# a disk that is nearly full
+
+
+def thin(house, book):
+    """Of three messages of each mailbox, two are deleted."""
+    for user in book.users:
+        with ledger.Maildrop(house, user) as drop:
+            drop.listing = drop.uidl()
+            doomed = [n for n in range(1, len(drop.listing) + 1) if n % 3]
+            drop.delete(doomed)
+        book.deleted[user].update(drop.listing[n - 1] for n in doomed)
+
+
+@contextlib.contextmanager
+def lowest_room(where):
+    """A list whose last element is, afterwards, the least room in bytes that was ever free."""
+    lowest, ended = [], threading.Event()
+
+    def watch():
+        least = disk.free_kb(where)
+        while not ended.wait(0.001):
+            least = min(least, disk.free_kb(where))
+        lowest.append(least * KB)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield lowest
+    finally:
+        ended.set()
+        watcher.join()
+
+
+def compact(house, where):
+    """A pass; (what the status says, the least room meanwhile)."""
+    with lowest_room(where) as lowest:
+        house.check("store", "compact", "--now")
+    status = house.status()["roles"]["store"]
+    return {name[len("compaction_"):]: n for name, n in status.items() if name.startswith("compaction_")}, lowest[0]
+
+
+def fill_until_refused(house, book):
+    load = ledger.Load(book, house.port("smtp"), sessions=10)
+    load.start()
+    harness.eventually(lambda: load.refusals > 20, 20, "452 for want of room")
+    load.stop()
+    book.audit(house, delete=False)
+
+
+def test_nearly_full_disk():
+    """Without room for a copy the pass says so and takes none; with what min_free keeps it empties segment after segment."""
+    print(f"    seed {SEED}: SEED={SEED} tests/compaction_test.py test_nearly_full_disk", flush=True)
+    settings = {"log_segment_size": "1M", "min_free": "24M"}
+    with disk.image(96 * MB) as image, disk.mounted("-o", "loop", image) as where, harness.Instance(settings=settings, start=False) as house:
+        disk.put_data(house, where)
+        house.start()
+        book = ledger.Ledger(random.Random(SEED), USERS, sizes=((1, 30 * KB),))
+        fill_until_refused(house, book)
+        thin(house, book)
+        pids, filler = house.pids(), os.path.join(where, "filler")
+
+        disk.fill(filler, 600 * KB)
+        before = disk.free_kb(where) * KB
+        done, least = compact(house, where)
+        harness.equal((done["moved"], done["removed_segments"]), (0, 0), "moved and removed without room")
+        assert done["postponed_segments"] > 5, done
+        assert least > before - 300 * KB, f"{least} bytes were free, before it {before}"
+        harness.match(house.log(), "compaction waits for room: [0-9]+ bytes are free, [0-9]+ are needed", "the log")
+        book.audit(house, delete=False)
+
+        os.unlink(filler)
+        disk.fill(filler, 20 * MB)  # under min_free: no mail comes in
+        done, least = compact(house, where)
+        print(f"    {done}; {least} bytes were free at least", flush=True)
+        assert least >= MB - 300 * KB, f"the copies left only {least} bytes"
+        harness.equal(done["postponed_segments"], 0, "segments not copied with room for one at a time")
+        harness.eventually(lambda: disk.free_kb(where) > 40 * KB, 5, "deleted mail gives its room back, 20 MB")
+        time.sleep(disk.ROOM_ASKED_SECONDS)
+        assert ledger.send_one(house, book), "mail is not taken although there is room"
+        book.audit(house, delete=False)
+        harness.equal(house.pids(), pids, "the roles: a full disk ends none of them")
+        house.stop()
+        kill_test.check_store(house)
+        house.check("store", "rebuild")
+        kill_test.check_store(house)
+        house.start()
+        book.audit(house, delete=False)
 
 
 if __name__ == "__main__":

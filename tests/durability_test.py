@@ -355,6 +355,13 @@ def move_data(house, where):
     house.data = data
 
 
+def put_data(house, where):
+    """An instance that never ran has its data there."""
+    move_data(house, where)
+    conf = re.sub(r"(?m)^data_directory .*\n", "", house.read("posthouse.conf"))
+    house.write("posthouse.conf", conf + f"data_directory {house.data}\n")
+
+
 def free_kb(where):
     fs = os.statvfs(where)
     return fs.f_bavail * fs.f_frsize // 1024
@@ -448,6 +455,34 @@ def test_disk_fills_under_load():
         book.audit(house, delete=False)
         house.restart()
         book.audit(house, delete=False)
+        house.stop()
+        check_store(house)
+
+
+def test_index_has_no_room():
+    """Mail takes all room, of which far too little was to be kept: what is placed can be read, the rest waits, no role ends."""
+    rng = random.Random(SEED)
+    with image(64 * MB) as path, mounted("-o", "loop", path) as where, small_disk_house(where) as house:
+        move_data(house, where)
+        house.start()
+        pids, ballast = house.pids(), os.path.join(where, "ballast")
+        with open(ballast, "wb") as f:
+            os.posix_fallocate(f.fileno(), 0, 16 * MB)
+        book = ledger.Ledger(rng, USERS, sizes=((5, 1024), (1, 30 * 1024)))
+        load = ledger.Load(book, house.port("smtp"), sessions=20)
+        load.start()
+        harness.eventually(lambda: load.refusals > 50, 20, "452 for want of room")
+        load.stop()
+        waited = "messages wait" in house.log()
+        print(f"    acked {book.count(ledger.ACKED)}, {free_kb(where)} KB free, messages {'wait' if waited else 'do not wait'}")
+        for user in USERS:
+            assert house.mailbox(user), f"nothing in the mailbox of {user}"
+        os.unlink(ballast)
+        book.audit(house, delete=False)
+        harness.equal(house.pids(), pids, "the roles: a full disk ends none of them")
+        time.sleep(ROOM_ASKED_SECONDS)
+        assert ledger.send_one(house, book)
+        book.audit(house)
         house.stop()
         check_store(house)
 

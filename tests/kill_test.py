@@ -32,7 +32,7 @@ SYSCALLS = {  # role: (seen all the time, seen now and then)
     "smtp-in": (["pwrite64", "fdatasync", "sendto", "recvfrom", "epoll_wait", "write", "sendmsg", "futex", "accept4"],
                 ["openat", "ftruncate", "fsync", "fallocate"]),
     "store": (["pwrite64", "pread64", "fdatasync", "sendmsg", "recvmsg", "epoll_wait", "write", "futex"],
-              ["openat", "close"]),
+              ["openat", "close", "fsync", "unlinkat"]),
 }
 # (file, old, new): builds that acknowledge too early, right before and right after the write of the log
 INTAKE, ROLE = "src/session/smtp_intake.c", "src/session/smtp_in.c"
@@ -184,6 +184,8 @@ class Plan:
         self.after = rng.uniform(0.15, 0.3)
         self.patience = 0.7
         self.end_by_kill = rng.random() < 0.3
+        self.compact = number % 8 >= 4
+        self.keep = rng.choice((8, 60, 200))
 
     @staticmethod
     def point(role, rng):
@@ -216,6 +218,20 @@ def strike(house, plan):
     return ", ".join(how)
 
 
+@contextlib.contextmanager
+def compacting(house, wanted=True):
+    """A compaction goes on meanwhile, if it is not hindered."""
+    null = subprocess.DEVNULL
+    command = subprocess.Popen([house.binary, "store", "compact", "--now", "-c", house.conf], stdin=null, stdout=null,
+                               stderr=null) if wanted else None
+    try:
+        yield
+    finally:
+        if command:
+            command.kill()
+            command.wait()
+
+
 def drop_index(house):
     for name in os.listdir(house.data):
         if name.startswith("index.db"):
@@ -230,11 +246,12 @@ def play_round(house, book, plan, **audit):
     house.start()
     load = ledger.Load(book, house.port("smtp"))
     load.start()
-    time.sleep(plan.before)
-    how = strike(house, plan)
-    if not plan.all:
-        time.sleep(plan.after)
-    load.stop()
+    with compacting(house, plan.compact):
+        time.sleep(plan.before)
+        how = strike(house, plan)
+        if not plan.all:
+            time.sleep(plan.after)
+        load.stop()
     if plan.drop_index:
         if house.process:
             house.stop()
@@ -245,9 +262,10 @@ def play_round(house, book, plan, **audit):
         time.sleep(plan.after / 2)
         load.stop()
     harness.eventually(lambda: ledger.send_one(house, book), 10, "the server takes mail again")
-    unacked = book.audit(house, **audit)
+    unacked = book.audit(house, **{"keep": plan.keep, **audit})
     house.kill_all() if plan.end_by_kill else house.stop()
-    what = f"victim {plan.victim} at {how}" + (", index deleted" if plan.drop_index else "")
+    what = f"victim {plan.victim} at {how}" + (" while compacting" if plan.compact else "") + (
+        ", index deleted" if plan.drop_index else "")
     acked, sent = book.count(ledger.ACKED) - acked, len(book.messages) - sent
     counts = f"sent {sent}, acked {acked}, all found, unacked found {unacked}"
     return f"round {plan.number}: {what}: {counts} ({time.monotonic() - begun:.1f} s)"

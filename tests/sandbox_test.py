@@ -13,7 +13,7 @@ import tempfile
 import harness
 from harness import ROOT, Instance, StartFailed, children, equal, eventually, match, message_of, program
 
-ROLES = ("smtp-in", "store", "access", "auth")
+ROLES = ("smtp-in", "store", "access", "auth", "smtp-out", "dns", "cards")
 LANDLOCK_CREATE_RULESET = 444  # the same number on every architecture
 
 # Takes system calls away, as an older kernel would not have them, and becomes the program: wrapper BINARY ARGUMENTS…
@@ -153,6 +153,10 @@ def test_nothing_is_refused():
         client.dele(1)
         client.quit()
         house.check("reload")
+        house.kill("smtp-in", 6)  # a bug: role cards makes the next card
+        eventually(lambda: house.status()["roles"].get("smtp-in", {}).get("careful_s"), 10, "a careful smtp-in")
+        house.send("bob", "without a card")
+        eventually(lambda: house.status()["roles"]["store"]["cards_made"] == 1, 20, "a card")
         house.stop(30)
         with open(calls) as f:
             refused = [line for line in f if any(e in line for e in ("ENOSYS", "EPERM", "EACCES", "SIGSYS")) and " clone3(" not in line]

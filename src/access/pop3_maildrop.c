@@ -2,11 +2,12 @@
  * the store handed out and goes straight into the engine's output. */
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include "access/pop3_session.h"
 #include "base/codec.h"
 
 static char chunk[65536];
-enum { CHUNK = sizeof(chunk), UIDS_A_FRAME = 10000 };
+enum { CHUNK = sizeof(chunk), UIDS_A_FRAME = 10000, SWEEP_MS = 1000 };
 
 static struct ipc_link *store_of(struct pop3_session *s) { return role_peer(s->access->role, ROLE_STORE); }
 
@@ -118,7 +119,24 @@ static struct access_segment *find_segment(struct access_role *a, str log, uint6
     return NULL;
 }
 
-static void keep_segment(struct access_role *a, str log, uint64_t number, int fd)
+/* One that compaction removed gives its room back only when nobody has it open any more. */
+static void sweep_segments(struct loop_timer *t)
+{
+    struct access_role *a = CONTAINER_OF(t, struct access_role, sweep);
+    size_t kept = 0;
+    for (size_t i = 0; i < a->n_segments; i++) {
+        struct stat st;
+        if (fstat(a->segments[i].fd, &st) == 0 && st.st_nlink > 0)
+            a->segments[kept++] = a->segments[i];
+        else
+            close(a->segments[i].fd);
+    }
+    a->n_segments = kept;
+    if (kept)
+        loop_after(a->role->loop, t, SWEEP_MS);
+}
+
+static struct access_segment *keep_segment(struct access_role *a, str log, uint64_t number, int fd)
 {
     size_t at = 0;
     if (a->n_segments < SEGMENTS_OPEN_MAX) {
@@ -132,6 +150,11 @@ static void keep_segment(struct access_role *a, str log, uint64_t number, int fd
     struct access_segment *g = &a->segments[at];
     *g = (struct access_segment){ .number = number, .fd = fd, .used = loop_now(a->role->loop) };
     memcpy(g->log, log.p, MIN(log.n, sizeof(g->log) - 1));
+    if (!a->sweep.slot) {
+        a->sweep.fire = sweep_segments;
+        loop_after(a->role->loop, &a->sweep, SWEEP_MS);
+    }
+    return g;
 }
 
 static void damaged(struct pop3_session *s, str what)
@@ -147,51 +170,59 @@ static void damaged(struct pop3_session *s, str what)
     s->access->count.damaged++;
 }
 
-/* The record must be there, whole, before "+OK" is said; its CRC is compared when the last byte has been read. */
-static bool read_record(struct pop3_session *s, int fd)
+/* The key that its records are checked with. */
+static bool read_key(struct access_segment *g)
 {
-    char bytes[SEGMENT_HEADER_SIZE], record[RECORD_HEADER_SIZE];
-    struct segment_header segment;
+    char bytes[SEGMENT_HEADER_SIZE];
+    struct segment_header header;
+    if (g->has_key)
+        return true;
+    if (pread(g->fd, bytes, sizeof(bytes), 0) != sizeof(bytes) ||
+        segment_header_decode(str_of(bytes, sizeof(bytes)), &header) < 0)
+        return false;
+    memcpy(g->key, header.key, sizeof(g->key));
+    return g->has_key = true;
+}
+
+/* The record with as much of its content as fits one read. It must be there before "+OK" is said, and what fits must
+ * have its CRC; that of a longer message is compared when the last byte has been read. */
+static bool read_record(struct pop3_session *s, struct access_segment *g)
+{
     struct record_header header;
-    if (pread(fd, bytes, sizeof(bytes), 0) != sizeof(bytes) ||
-        segment_header_decode(str_of(bytes, sizeof(bytes)), &segment) < 0 ||
-        pread(fd, record, sizeof(record), (off_t)s->sending.position.offset) != sizeof(record) ||
-        record_header_decode(str_of(record, sizeof(record)), segment.key, s->sending.position.offset, &header) != 1 ||
+    uint64_t offset = s->sending.position.offset;
+    size_t n = RECORD_HEADER_SIZE + (size_t)MIN(s->sending.content_len, (uint64_t)CHUNK - RECORD_HEADER_SIZE);
+    if (!read_key(g) || pread(g->fd, chunk, n, (off_t)offset) != (ssize_t)n ||
+        record_header_decode(str_of(chunk, RECORD_HEADER_SIZE), g->key, offset, &header) != 1 ||
         header.content_len != s->sending.content_len)
         return false;
+    s->sent = n - RECORD_HEADER_SIZE;
     s->expected_crc = header.content_crc;
-    s->crc = 0;
-    return true;
+    s->crc = crc32c(0, str_of(chunk + RECORD_HEADER_SIZE, s->sent));
+    return s->sent < s->sending.content_len || s->crc == s->expected_crc;
 }
 
-/* What fits one read is compared before "+OK"; a longer message while it streams. */
-static bool is_whole(const struct pop3_session *s, int fd)
-{
-    if (s->sending.content_len > CHUNK)
-        return true;
-    size_t n = (size_t)s->sending.content_len;
-    off_t at = (off_t)(s->sending.position.offset + RECORD_HEADER_SIZE);
-    return pread(fd, chunk, n, at) == (ssize_t)n && crc32c(0, str_of(chunk, n)) == s->expected_crc;
-}
+static void end_content(struct pop3_session *s);
 
-static void begin_content(struct pop3_session *s, int fd)
+static void begin_content(struct pop3_session *s, struct access_segment *g)
 {
-    if (!read_record(s, fd) || !is_whole(s, fd)) {
+    if (!read_record(s, g)) {
         damaged(s, S("the record is not the one that was stored"));
         pop3_server_content_refuse(s->engine, S("SYS/PERM"),
                                    S("The message is damaged; the postmaster can run posthouse store check"));
         return;
     }
-    s->sending_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3); /* one descriptor for one response (DESIGN 5.10) */
-    if (s->sending_fd < 0) {
+    bool more = s->sent < s->sending.content_len;
+    if (more && (s->sending_fd = fcntl(g->fd, F_DUPFD_CLOEXEC, 3)) < 0) { /* for this response alone (DESIGN 5.10) */
         pop3_server_content_refuse(s->engine, S("SYS/TEMP"), S("The message cannot be opened at the moment"));
         return;
     }
-    s->content = true;
-    s->sent = 0;
     pop3_server_content_begin(s->engine);
-    s->content = !s->sending.prefix.n || pop3_server_content_feed(s->engine, s->sending.prefix);
-    pop3_maildrop_send(s);
+    s->content = (!s->sending.prefix.n || pop3_server_content_feed(s->engine, s->sending.prefix)) &&
+                 (!s->sent || pop3_server_content_feed(s->engine, str_of(chunk + RECORD_HEADER_SIZE, s->sent)));
+    if (more)
+        pop3_maildrop_send(s);
+    else
+        end_content(s);
 }
 
 void pop3_maildrop_retrieve(struct pop3_session *s, const struct pop3_event *ev)
@@ -206,7 +237,7 @@ void pop3_maildrop_retrieve(struct pop3_session *s, const struct pop3_event *ev)
     }
     struct access_segment *g = find_segment(s->access, s->sending.log, s->sending.position.segment);
     if (g) {
-        begin_content(s, g->fd);
+        begin_content(s, g);
         return;
     }
     begin_request(s, &b, POP3_WAIT_SEGMENT);
@@ -227,9 +258,7 @@ static int on_segment(struct access_role *a, struct ipc_frame *f)
         return 0;
     s->wait = POP3_WAIT_NONE;
     if (ok && !f->fd_lost) {
-        int fd = TAKE_FD(f->fd);
-        keep_segment(a, s->sending.log, s->sending.position.segment, fd);
-        begin_content(s, fd);
+        begin_content(s, keep_segment(a, s->sending.log, s->sending.position.segment, TAKE_FD(f->fd)));
     } else {
         pop3_server_content_refuse(s->engine, S("SYS/TEMP"), S("The message cannot be opened at the moment"));
     }
@@ -241,7 +270,8 @@ static void end_content(struct pop3_session *s)
 {
     char id[B32_ID_LEN], name[B32_ID_LEN + 12];
     struct buf text = { .p = name, .cap = sizeof(name), .max = sizeof(name) };
-    close(TAKE_FD(s->sending_fd));
+    if (s->sending_fd >= 0)
+        close(TAKE_FD(s->sending_fd));
     pop3_server_content_end(s->engine);
     b32_id_encode(s->sending.session, id);
     buf_add(&text, str_of(id, sizeof(id)));

@@ -250,18 +250,19 @@ void pop3_session_pump(struct pop3_session *s)
         return;
     s->pumping = true;
     enum pop3_event_kind stop;
-    bool out, again;
+    bool out, was_sending;
     do {
-        bool was_sending = s->sending_fd >= 0;
+        was_sending = s->sending_fd >= 0;
         stop = busy(s) ? POP3_NEED_REPLY : run(s);
         if (!s->closing && stop == POP3_STLS)
             on_stls(s);
         out = !s->closing && flush(s);
-        again = out && !busy(s) && (stop == POP3_NEED_DRAIN || was_sending);
-    } while (!s->closing && again);
+    } while (out && !s->closing && !busy(s) && was_sending);
     s->pumping = false;
     if (!s->closing)
         after(s, stop, out);
+    if (out && !s->closing && stop == POP3_NEED_DRAIN)
+        conn_again(&s->conn);
 }
 
 static void read_proxy(struct pop3_session *s);
@@ -364,6 +365,7 @@ void pop3_session_open(struct access_role *a, struct role_listener *l, int fd, c
             pop3_session_free(s);
         return;
     }
+    s->conn.input_max = CONN_COMMANDS_MAX;
     a->count.connections++;
     if (!policy_nets_match(&a->nets.proxies, str_z(s->conn.address))) {
         begin(s, STR_NONE);

@@ -14,7 +14,13 @@
 
 #define SEGMENTS_OPEN_MAX 64
 
-struct access_segment { char log[32]; uint64_t number; int fd; uint64_t used; }; /* a segment the store handed out */
+struct access_segment { /* that the store handed out */
+    char log[32];
+    uint64_t number, used;
+    int fd;
+    bool has_key;
+    uint8_t key[16];
+};
 
 struct access_counters {
     uint64_t connections, refused_connections, auth_ok, auth_failed, retrieved, bytes, deleted, timeouts, tls, damaged;
@@ -32,6 +38,7 @@ struct access_role {
     struct event_flood flood;
     struct map clients;          /* address -> count of connections */
     struct access_segment segments[SEGMENTS_OPEN_MAX]; size_t n_segments;
+    struct loop_timer sweep;     /* of the segments */
     struct loop_turn turn;
     uint64_t last_request;
     struct access_counters count;

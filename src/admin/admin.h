@@ -1,5 +1,5 @@
 /* The command line. Every command is a row of commands.def and one function; exit codes are sysexits (0 done, 1 the
- * answer is no, 64 usage, 65 data, 69 not running, 73 cannot create, 77 no permission, 78 configuration). Errors go to
+ * answer is no, 64 usage, 65 data, 69 not running, 73 cannot create, 75 not now, 77 no permission, 78 configuration). Errors go to
  * standard error in a sentence that says what happened, where, what was expected and what to do. */
 #pragma once
 #include "base/arena.h"
@@ -11,6 +11,7 @@ enum {
     EXIT_UNAVAILABLE = 69,
     EXIT_CANTCREATE = 73,
     EXIT_IO = 74,
+    EXIT_TEMPFAIL = 75,
     EXIT_NOPERM = 77,
     EXIT_CONFIG = 78
 };

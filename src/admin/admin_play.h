@@ -17,9 +17,12 @@
 #include "admin/control.h"
 #include "auth/auth_role.h"
 #include "base/event.h"
+#include "cards/cards_role.h"
+#include "io/dns_role.h"
 #include "io/role_play.h"
 #include "msa/msa.h"
 #include "mta/mta.h"
+#include "mta/push_role.h"
 #include "store/store_role.h"
 
 struct admin_play {
@@ -41,6 +44,12 @@ static inline void admin_play_role(int argc, char **argv)
         _exit(smtp_in_run(&mta_agent, &msa_agent));
     if (str_eq(n, S("store")))
         _exit(store_role_run());
+    if (str_eq(n, S("cards")))
+        _exit(cards_role_run());
+    if (str_eq(n, S("smtp-out")))
+        _exit(push_role_run());
+    if (str_eq(n, S("dns")))
+        _exit(dns_role_run());
     _exit(str_eq(n, S("access")) ? access_role_run() : auth_role_run());
 }
 

@@ -133,6 +133,8 @@ static int take_auth(struct backup *b)
     int r = fd < 0 ? -errno : take_file(b, fd, "unknown-users.key", "data/auth/unknown-users.key");
     if (r == 0)
         r = backup_like(fd, b->dir_fd, "data/auth");
+    if (r == 0 || r == -ENOENT)
+        r = take_file(b, b->instance->data_fd, "host.key", "data/host.key");
     return r == -ENOENT ? 0 : r;
 }
 

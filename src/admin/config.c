@@ -82,6 +82,25 @@ static int explain_word(str name)
     return -ENOENT;
 }
 
+static int explain_route(const struct instance *i, str name)
+{
+    struct conf_route_word_info w;
+    if (!str_eq(name, S("route")))
+        return -ENOENT;
+    printf(
+        "route NAME { ... }\n  Where mail to other hosts goes next. The first route whose recipient and sender match "
+        "counts;\n  without any, the MX of the recipient's domain. posthouse route ADDRESS shows the plan.\n");
+    for (size_t at = 0; conf_route_word_info(at, &w); at++)
+        printf("  %s %s\n      %s\n", w.name, w.value, w.doc);
+    for (size_t k = 0; k < i->conf->routes.n; k++) {
+        const struct route *r = &i->conf->routes.routes[k];
+        printf("  %zu. %.*s   (%.*s:%u)\n", k + 1, STR_ARG(r->name), STR_ARG(r->file), r->line);
+    }
+    if (!i->conf->routes.n)
+        printf("  set      nowhere: all mail to other hosts goes by MX\n");
+    return 0;
+}
+
 static int explain(const char *config, const char *name)
 {
     struct instance i;
@@ -91,7 +110,7 @@ static int explain(const char *config, const char *name)
     int e = instance_load(config, &i);
     if (e)
         return e;
-    int r = explain_setting(&i, n);
+    int r = explain_route(&i, n) == 0 ? 0 : explain_setting(&i, n);
     if (r == 0 && list_of(n) >= 0)
         explain_lists(&i, list_of(n));
     if (r < 0) {

@@ -55,8 +55,8 @@ static void man1(void)
     printf(".SH EXIT STATUS\n");
     item("0", "Done.");
     item("1", "The answer is no: not found, findings, an address that leads nowhere.");
-    item("64, 65, 69, 73, 74, 77, 78",
-         "Usage, data, not running, cannot create, input or output, no permission, configuration; as in sysexits.h.");
+    item("64, 65, 69, 73, 74, 75, 77, 78", "Usage, data, not running, cannot create, input or output, not now, no "
+                                           "permission, configuration; as in sysexits.h.");
     printf(".SH SEE ALSO\nposthouse.conf(5)\n");
 }
 
@@ -64,12 +64,14 @@ static void man5(void)
 {
     struct conf_setting_info s;
     struct policy_word_info w;
+    struct conf_route_word_info route;
     printf(".TH POSTHOUSE.CONF 5\n.SH NAME\nposthouse.conf \\- configuration of posthouse\n.SH SYNTAX\n");
     roff("A statement is a name and its values on a line; # begins a comment; \"quotes\" keep blanks. Blocks stand in "
          "braces:\n");
     printf(".nf\n");
     roff("    domain NAME { postmaster ADDRESS; catch_all ADDRESS }\n    listen SERVICE ADDRESS:PORT { "
-         "RESTRICTION-LIST WORD, WORD ... }\n    listen lmtp unix:PATH\n    include FILE\n");
+         "RESTRICTION-LIST WORD, WORD ... }\n    listen lmtp unix:PATH\n    route NAME { WORD VALUE; ... }\n"
+         "    include FILE\n");
     printf(".fi\n");
     roff("SERVICE is smtp, submission, submissions, lmtp, pop3 or pop3s. An unknown name is an error. posthouse config "
          "check reads a file as the server does.\n");
@@ -88,6 +90,16 @@ static void man5(void)
          "smtpd_recipient_restrictions and smtpd_data_restrictions.\n");
     for (size_t i = 0; policy_word_info(i, &w); i++)
         item(w.name, w.doc);
+    printf(".SH ROUTES\n");
+    roff("The words of a block route NAME { ... }: where mail to other hosts goes next. The first route whose recipient "
+         "and sender match counts; without any, the MX of the recipient's domain.\n");
+    for (size_t i = 0; conf_route_word_info(i, &route); i++) {
+        printf(".TP\n.B %s\n.I ", route.name);
+        roff(route.value);
+        putchar('\n');
+        roff(route.doc);
+        putchar('\n');
+    }
     printf(".SH SEE ALSO\nposthouse(1)\n");
 }
 

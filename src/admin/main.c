@@ -4,9 +4,12 @@
 #include "access/access_role.h"
 #include "admin/admin.h"
 #include "auth/auth_role.h"
+#include "cards/cards_role.h"
+#include "io/dns_role.h"
 #include "io/ipc.h"
 #include "msa/msa.h"
 #include "mta/mta.h"
+#include "mta/push_role.h"
 #include "store/store_role.h"
 
 #ifndef POSTHOUSE_VERSION
@@ -30,6 +33,12 @@ static int run_role(const char *name)
         return access_role_run();
     if (str_eq(n, str_z(role_name[ROLE_AUTH])))
         return auth_role_run();
+    if (str_eq(n, str_z(role_name[ROLE_SMTP_OUT])))
+        return push_role_run();
+    if (str_eq(n, str_z(role_name[ROLE_DNS])))
+        return dns_role_run();
+    if (str_eq(n, str_z(role_name[ROLE_CARDS])))
+        return cards_role_run();
     admin_complain("there is no role \"%s\"", name);
     return EXIT_USAGE;
 }

@@ -13,12 +13,17 @@
 #include "admin/admin.h"
 
 enum { RESTART_FIRST_MS = 50, RESTART_MAX_MS = 5000, STABLE_MS = 10000, GRACE_MS = 500 };
+/* After a death of smtp-in by a bug. The client of the message that did it comes again, Postfix after five to ten
+ * minutes, Exim and Exchange after ten or fifteen: until then no parser looks at messages. It costs little: role cards
+ * makes the cards meanwhile. */
+enum { CAREFUL_MS = 1800000 };
 
 /* Who speaks with whom (messages.def needs these and no others). */
 static const struct { enum role_id a, b;
 } links[] = {
     { ROLE_SMTP_IN, ROLE_STORE }, { ROLE_SMTP_IN, ROLE_AUTH }, { ROLE_ACCESS, ROLE_STORE },
     { ROLE_ACCESS, ROLE_AUTH },   { ROLE_AUTH, ROLE_STORE },
+    { ROLE_SMTP_OUT, ROLE_STORE }, { ROLE_SMTP_OUT, ROLE_DNS },    { ROLE_STORE, ROLE_CARDS },
 };
 
 /* In the child: become the role's user, keep the control link as descriptor 3, start the program anew. */
@@ -51,6 +56,15 @@ static void send_fd(struct master_role *r, enum ipc_type type, const struct buf 
         ipc_send(&r->link, type, payload, fd);
 }
 
+static void send_host_key(struct master *m, struct master_role *r)
+{
+    _cleanup_close_ int fd = openat(m->data_fd, HOST_KEY, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    struct buf b = BUF(64);
+    pack_str(&b, S("host_key"));
+    send_fd(r, IPC_FILE, &b, fd);
+    buf_done(&b);
+}
+
 static void send_file(struct master *m, struct master_role *r, const char *name, str path)
 {
     _cleanup_close_ int fd = master_open_file(m, path);
@@ -75,6 +89,16 @@ void master_send_config(struct master *m, struct master_role *r)
     master_send_tls(m, r);
     if (r->id == ROLE_AUTH)
         send_file(m, r, "secrets", c->secrets);
+    if (r->id == ROLE_SMTP_IN || r->id == ROLE_STORE)
+        send_host_key(m, r);
+    if (r->id == ROLE_SMTP_OUT) {
+        send_file(m, r, "smtp_tls_CAfile", c->smtp_tls_CAfile);
+        send_file(m, r, "relay_credentials", c->relay_credentials);
+    }
+    if (r->id == ROLE_DNS)
+        send_file(m, r, "trust_anchor", c->trust_anchor);
+    if (r->id == ROLE_DNS && !c->resolver.n)
+        send_file(m, r, "resolv_conf", S("/etc/resolv.conf"));
     pack_u64(&b, m->generation);
     send_fd(r, IPC_CONFIG, &b, m->blob_fd);
     ipc_send(&r->link, IPC_APPLY, &b, -1);
@@ -155,6 +179,7 @@ static int frame(struct ipc_link *link, struct ipc_frame *f)
     struct master *m = r->master;
     uint64_t n;
     str fields;
+    bool ok;
     switch (f->type) {
     case IPC_READY:
         r->state = MASTER_ROLE_READY;
@@ -171,6 +196,14 @@ static int frame(struct ipc_link *link, struct ipc_frame *f)
             return -EBADMSG;
         r->answered = n;
         master_control_status(m, n, fields);
+        return 0;
+    case IPC_ANSWER:
+        n = unpack_u64(&f->in);
+        ok = unpack_u8(&f->in);
+        fields = unpack_str(&f->in);
+        if (!unpack_end(&f->in))
+            return -EBADMSG;
+        master_control_answer(m, r->id, n, ok, fields);
         return 0;
     default:
         return -EBADMSG;
@@ -191,6 +224,23 @@ static void grace_over(struct loop_timer *t)
     struct master_role *r = CONTAINER_OF(t, struct master_role, grace);
     if (r->pid > 0)
         kill(r->pid, SIGKILL);
+}
+
+uint64_t master_careful_ms(const struct master *m)
+{
+    uint64_t now = loop_now(m->loop);
+    return m->careful_until > now ? m->careful_until - now : 0;
+}
+
+static void send_careful(struct master *m, struct master_role *r)
+{
+    uint64_t ms = master_careful_ms(m);
+    if (r->id != ROLE_SMTP_IN || !ms)
+        return;
+    struct buf b = BUF(16);
+    pack_u64(&b, ms);
+    ipc_send(&r->link, IPC_CAREFUL, &b, -1);
+    buf_done(&b);
 }
 
 static int start_role(struct master *m, struct master_role *r)
@@ -219,9 +269,11 @@ static int start_role(struct master *m, struct master_role *r)
     _cleanup_close_ int trace = openat(m->data_fd, "trace", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     master_send_config(m, r);
     send_folder(r, "data", folder);
-    send_folder(r, "trace", trace);
+    if (r->id != ROLE_CARDS) /* which says nothing of its own */
+        send_folder(r, "trace", trace);
     send_sockets(m, r);
     join(m, r);
+    send_careful(m, r);
     ipc_send(&r->link, IPC_START, NULL, -1);
     return 0;
 }
@@ -253,8 +305,10 @@ int master_start(struct master *m)
 static void stop_next(struct master *m)
 {
     static const enum role_id order[][2] = { { ROLE_SMTP_IN, ROLE_ACCESS },
+                                             { ROLE_SMTP_OUT, ROLE_SMTP_OUT },
                                              { ROLE_STORE, ROLE_STORE },
-                                             { ROLE_AUTH, ROLE_AUTH } };
+                                             { ROLE_AUTH, ROLE_DNS },
+                                             { ROLE_CARDS, ROLE_CARDS } };
     for (size_t i = 0; i < ARRAY_LEN(order); i++) {
         bool running = false;
         for (size_t j = 0; j < 2; j++) {
@@ -299,6 +353,30 @@ static void plan_restart(struct master *m, struct master_role *r)
     loop_after(m->loop, &r->restart, wait);
 }
 
+/* Signals by which a process ends that has made a mistake, and nobody else's doing. */
+static bool is_bug(int status)
+{
+    static const int bugs[] = { SIGSEGV, SIGBUS, SIGABRT, SIGILL, SIGFPE, SIGSYS };
+    for (size_t i = 0; WIFSIGNALED(status) && i < ARRAY_LEN(bugs); i++)
+        if (WTERMSIG(status) == bugs[i])
+            return true;
+    return false;
+}
+
+/* It may have been a message, which would end the next process too when it comes again. */
+static void note_bug(struct master *m, struct master_role *r)
+{
+    r->bugs++;
+    if (r->id != ROLE_SMTP_IN || m->stopping)
+        return;
+    m->careful_until = loop_now(m->loop) + CAREFUL_MS;
+    struct buf *e = events_begin(&m->events, EVENT_WARN, "careful");
+    event_str(e, "name", str_z(role_name[r->id]));
+    event_u64(e, "seconds", CAREFUL_MS / 1000);
+    event_str(e, "text", S("it died of a bug, perhaps of a message: the next one receives without making cards"));
+    events_end(&m->events);
+}
+
 static void role_died(struct master *m, struct master_role *r, int status)
 {
     bool was_ready = r->state == MASTER_ROLE_READY;
@@ -308,6 +386,8 @@ static void role_died(struct master *m, struct master_role *r, int status)
     event_u64(e, "signal", WIFSIGNALED(status) ? (uint64_t)WTERMSIG(status) : 0);
     event_u64(e, "status", WIFEXITED(status) ? (uint64_t)WEXITSTATUS(status) : 0);
     events_end(&m->events);
+    if (is_bug(status))
+        note_bug(m, r);
     ipc_close(&r->link);
     master_control_gone(m, r);
     r->asked = r->answered = 0;

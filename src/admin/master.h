@@ -8,6 +8,8 @@
 
 struct master;
 
+#define HOST_KEY "host.key" /* in the data folder */
+
 enum master_state { MASTER_ROLE_DOWN, MASTER_ROLE_STARTING, MASTER_ROLE_READY, MASTER_ROLE_STOPPED };
 
 struct master_role {
@@ -19,7 +21,7 @@ struct master_role {
     struct loop_timer restart, grace;
     uint64_t started_at, applied;
     uint64_t asked, answered;       /* the newest status request it got, and answered */
-    uint32_t restarts;
+    uint32_t restarts, bugs;        /* bugs: deaths by a signal that says so */
 };
 
 struct master_socket { int fd; uint32_t listener; };
@@ -31,6 +33,7 @@ struct control_client { /* waits for its answer */
     uint64_t generation;     /* reload: until all roles have it */
     uint64_t request;        /* status */
     bool compacting;         /* waits for the store alone */
+    enum role_id asks;       /* a question for this role alone; ROLE_MASTER: none */
     uint32_t outstanding;
     struct buf text;
     struct control_client *next;
@@ -53,6 +56,7 @@ struct master {
     struct control_client *clients;
     struct loop_timer stop_timer, watch_timer;
     uint64_t started_us, last_request;
+    uint64_t careful_until;           /* loop_now(): so long smtp-in makes no cards; 0 it does */
     bool ready_said, stopping;
     int status;                       /* exit status */
 };
@@ -71,6 +75,7 @@ int master_start(struct master *m);    /* all roles */
 void master_send_config(struct master *m, struct master_role *r);
 /* Certificate and key alone, to a role that speaks TLS (nothing for others). */
 void master_send_tls(struct master *m, struct master_role *r);
+uint64_t master_careful_ms(const struct master *m); /* so long smtp-in makes no cards */
 void master_stop(struct master *m);
 void master_reap(struct master *m);    /* SIGCHLD */
 
@@ -78,6 +83,7 @@ void master_reap(struct master *m);    /* SIGCHLD */
 int master_control_open(struct master *m);
 void master_control_applied(struct master *m);              /* a role has taken a generation */
 void master_control_status(struct master *m, uint64_t request, str fields);
+void master_control_answer(struct master *m, enum role_id from, uint64_t request, bool ok, str text);
 /* A role has ended: whoever waits for its status goes without. */
 void master_control_gone(struct master *m, const struct master_role *r);
 void master_reload(struct master *m, struct control_client *who); /* who NULL: SIGHUP */

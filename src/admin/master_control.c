@@ -60,13 +60,23 @@ void master_control_status(struct master *m, uint64_t request, str fields)
     }
 }
 
+void master_control_answer(struct master *m, enum role_id from, uint64_t request, bool ok, str text)
+{
+    for (struct control_client *c = m->clients; c; c = c->next)
+        if (c->asks == from && c->request == request) {
+            buf_add(&c->text, text);
+            finish(c, ok);
+            return;
+        }
+}
+
 void master_control_gone(struct master *m, const struct master_role *r)
 {
     for (struct control_client *c = m->clients, *next; c; c = next) {
         next = c->next;
-        if (c->compacting && r->id == ROLE_STORE)
+        if ((c->compacting && r->id == ROLE_STORE) || (c->asks && c->asks == r->id))
             finish(c, false);
-        else if (!c->compacting && c->request > r->answered && c->request <= r->asked && --c->outstanding == 0)
+        else if (!c->compacting && !c->asks && c->request > r->answered && c->request <= r->asked && --c->outstanding == 0)
             finish(c, true);
     }
 }
@@ -76,7 +86,7 @@ static void too_long(struct loop_timer *t)
     struct control_client *c = CONTAINER_OF(t, struct control_client, timer);
     if (c->generation)
         buf_add(&c->text, S("not every role took the new configuration in time"));
-    finish(c, c->request != 0);
+    finish(c, c->request != 0 && !c->asks);
 }
 
 static void own_fields(struct master *m, struct buf *out)
@@ -92,6 +102,8 @@ static void own_fields(struct master *m, struct buf *out)
         snprintf(key, sizeof(key), "restarts_%s", role_name[id]);
         event_u64(out, key, m->roles[id].restarts);
     }
+    event_u64(out, "bugs_smtp-in", m->roles[ROLE_SMTP_IN].bugs);
+    event_u64(out, "careful_s", (master_careful_ms(m) + 999) / 1000);
     for (size_t i = 0; i < m->config.conf->n_listeners; i++) {
         const struct conf_listener *l = &m->config.conf->listeners[i];
         _cleanup_buf_ struct buf text = BUF(256);
@@ -132,6 +144,20 @@ static void begin_compact(struct master *m, struct control_client *c, bool now)
     }
     buf_done(&b);
     if (!c->outstanding)
+        finish(c, false);
+}
+
+static void begin_question(struct master *m, struct control_client *c, uint8_t role, str question)
+{
+    struct buf b = BUF(IPC_FRAME_MAX);
+    c->request = ++m->last_request;
+    pack_u64(&b, c->request);
+    pack_str(&b, question);
+    if (role > ROLE_MASTER && role < ROLE_COUNT && m->roles[role].link.open &&
+        ipc_send(&m->roles[role].link, IPC_ASK, &b, -1) == 0)
+        c->asks = (enum role_id)role;
+    buf_done(&b);
+    if (!c->asks)
         finish(c, false);
 }
 
@@ -196,12 +222,16 @@ void master_reload(struct master *m, struct control_client *who)
 static void client_ready(struct loop_io *io, uint32_t events)
 {
     struct control_client *c = CONTAINER_OF(io, struct control_client, io);
-    char question[16];
+    char question[CONTROL_QUESTION_MAX];
     (void)events;
     ssize_t n = recv(io->fd, question, sizeof(question), MSG_DONTWAIT);
     if (n < 0 && errno == EAGAIN)
         return;
-    if (n != 1 || c->request || c->generation)
+    if (n < 1 || c->request || c->generation)
+        finish(c, false);
+    else if (question[0] == CONTROL_ROLE && n > 1)
+        begin_question(c->master, c, (uint8_t)question[1], str_of(question + 2, (size_t)n - 2));
+    else if (n != 1)
         finish(c, false);
     else if (question[0] == CONTROL_STATUS)
         begin_status(c->master, c);

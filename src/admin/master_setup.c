@@ -115,6 +115,25 @@ static int lock_data(struct master *m)
     return flock(fd, LOCK_EX | LOCK_NB) == 0 ? 0 : errno == EWOULDBLOCK ? -EBUSY : -errno;
 }
 
+/* 16 bytes that only this host knows: rewritten senders and marks of loops are signed with them. Made once. */
+static int make_host_key(struct master *m)
+{
+    uint8_t key[16];
+    struct stat st;
+    if (fstatat(m->data_fd, HOST_KEY, &st, AT_SYMLINK_NOFOLLOW) == 0)
+        return st.st_size == sizeof(key) ? 0 : -EBADMSG;
+    env_system.random(key, sizeof(key));
+    _cleanup_close_ int fd = openat(m->data_fd, HOST_KEY ".new", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return -errno;
+    ssize_t n = write(fd, key, sizeof(key));
+    if (n != (ssize_t)sizeof(key))
+        return n < 0 ? -errno : -ENOSPC;
+    return fsync(fd) < 0 || renameat(m->data_fd, HOST_KEY ".new", m->data_fd, HOST_KEY) < 0 || fsync(m->data_fd) < 0
+               ? -errno
+               : 0;
+}
+
 int master_folders(struct master *m)
 {
     const char *path = text(m, m->config.conf->data_directory);
@@ -141,7 +160,11 @@ int master_folders(struct master *m)
             return r;
         }
     }
-    return 0;
+    r = make_host_key(m);
+    if (r < 0)
+        admin_complain("data_directory %s: %s: %s", path, HOST_KEY,
+                       r == -EBADMSG ? "it is damaged: remove it, and a new one is made" : strerror(-r));
+    return r;
 }
 
 int master_role_folder(struct master *m, enum role_id id)

@@ -30,7 +30,7 @@ static void wait_field(struct admin_play *p, const char *role, const char *key, 
 static void test_each_role_comes_back(void **state)
 {
     (void)state;
-    static const char *const roles[] = { "smtp-in", "store", "access", "auth" };
+    static const char *const roles[] = { "smtp-in", "store", "access", "auth", "cards" };
     _cleanup_admin_ struct admin_play p;
     admin_play_init(&p);
     play_serve(&p);
@@ -52,6 +52,39 @@ static void test_each_role_comes_back(void **state)
         send_message(&p);
         wait_field(&p, "store", "stored_messages", ++messages);
     }
+    assert_int_equal(play_end_server(&p, SIGTERM), 0);
+}
+
+/* The new process of smtp-in that came for the one that a signal ended. */
+static void end_smtp_in(struct admin_play *p, int how)
+{
+    uint64_t old = play_field(p, "smtp-in", "pid"), pid = old;
+    assert_int_equal(kill((pid_t)old, how), 0);
+    for (int n = 0; n < 1000 && (pid == old || pid == 0); n++) {
+        usleep(10000);
+        pid = play_field(p, "smtp-in", "pid");
+    }
+    assert_true(pid != old && pid != 0);
+}
+
+static void test_a_bug_makes_careful(void **state)
+{
+    (void)state;
+    _cleanup_admin_ struct admin_play p;
+    admin_play_init(&p);
+    play_serve(&p);
+    end_smtp_in(&p, SIGKILL); /* nobody's bug */
+    assert_int_equal(play_field(&p, "master", "bugs_smtp-in"), 0);
+    assert_int_equal(play_field(&p, "smtp-in", "careful_s"), 0);
+    end_smtp_in(&p, SIGABRT);
+    assert_int_equal(play_field(&p, "master", "bugs_smtp-in"), 1);
+    assert_in_range(play_field(&p, "smtp-in", "careful_s"), 1700, 1800);
+    end_smtp_in(&p, SIGKILL); /* the time goes on */
+    assert_int_equal(play_field(&p, "master", "bugs_smtp-in"), 1);
+    assert_in_range(play_field(&p, "smtp-in", "careful_s"), 1700, 1800);
+    assert_in_range(play_field(&p, "master", "careful_s"), 1700, 1800);
+    send_message(&p);
+    wait_field(&p, "store", "cards_made", 1);
     assert_int_equal(play_end_server(&p, SIGTERM), 0);
 }
 
@@ -94,6 +127,7 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_each_role_comes_back),
+        cmocka_unit_test(test_a_bug_makes_careful),
         cmocka_unit_test(test_a_role_that_is_told_a_reload_while_it_is_down),
         cmocka_unit_test(test_the_end_of_the_master_is_the_end_of_all),
     };

@@ -18,7 +18,7 @@ static const char *const gauges[] = { "pid",           "sessions",        "gener
                                       "backlog_bytes", "unapplied_bytes", "stored_messages",
                                       "mailboxes",     "accounts",        "hashes_waiting",
                                       "logged_in",     "uptime_s",        "lsn",
-                                      "landlock" };
+                                      "landlock",        "open_questions",  "late_questions" };
 
 static bool is_gauge(str key)
 {

@@ -1,26 +1,10 @@
 /* The configuration from a bundle: statements into struct conf through the rows of settings.def. Nothing is opened
  * here. */
-#include "conf/conf_private.h"
+#include "conf/conf_parser.h"
 #include "message/address.h"
 #include <errno.h>
 
-#define INCLUDE_DEPTH_MAX 16
 #define LISTENERS_MAX 1024
-
-struct parser {
-    struct arena *a;
-    str bundle;
-    struct conf_error *error;
-    struct conf_full *conf;
-    struct conf_listener *listeners;
-    struct conf_domain *domains;
-    size_t n_listeners, cap_listeners, n_domains, cap_domains;
-    str including[INCLUDE_DEPTH_MAX + 1]; /* files being read, outermost first */
-    size_t depth;
-};
-
-#define FAIL(p, w, ...) conf_fail((p)->a, (p)->error, (w)->file, (w)->line, __VA_ARGS__)
-#define SHOW(s) STR_ARG(str_first((s), 200))
 
 static const char *const services[CONF_SERVICES][CONF_LISTS] = {
     [CONF_SMTP] = { [CONF_RELAY] = "reject_unauth_destination", [CONF_RECIPIENT] = "reject_unlisted_recipient" },
@@ -39,14 +23,13 @@ const char *conf_default_list(enum conf_service service, int list)
     return text ? text : "";
 }
 
-static int unknown(struct parser *p, const struct conf_word *w, const char *what, str nearest)
+int conf_unknown(struct conf_parser *p, const struct conf_word *w, const char *what, str nearest)
 {
     return FAIL(p, w, "unknown %s \"%.*s\"%s%.*s%s", what, SHOW(w->text), nearest.n ? "; did you mean " : "",
                 STR_ARG(nearest), nearest.n ? "?" : "");
 }
 
-/* Grows an array in the arena by doubling. */
-static void *grow(struct arena *a, void *old, size_t n, size_t *cap, size_t size)
+void *conf_grow(struct arena *a, void *old, size_t n, size_t *cap, size_t size)
 {
     if (n < *cap)
         return old;
@@ -59,8 +42,7 @@ static void *grow(struct arena *a, void *old, size_t n, size_t *cap, size_t size
     return grown;
 }
 
-/* The words after the first as a list; one empty quoted word is the empty list. */
-static int list_value(struct parser *p, const struct conf_statement *s, struct conf_words *out)
+int conf_list_value(struct conf_parser *p, const struct conf_statement *s, struct conf_words *out)
 {
     *out = (struct conf_words){ .word = s->words + 1, .n = s->n - 1, .set = true };
     if (out->n == 1 && out->word[0].text.n == 0)
@@ -71,9 +53,9 @@ static int list_value(struct parser *p, const struct conf_statement *s, struct c
     return 0;
 }
 
-static int networks_value(struct parser *p, const struct conf_statement *s, struct conf_words *out)
+static int networks_value(struct conf_parser *p, const struct conf_statement *s, struct conf_words *out)
 {
-    int r = list_value(p, s, out);
+    int r = conf_list_value(p, s, out);
     for (size_t i = 0; r == 0 && i < out->n; i++) {
         const char *want;
         if (!conf_network_valid(out->word[i].text, &want))
@@ -94,6 +76,11 @@ static const struct limit { enum conf_row row; uint64_t min; const char *want; }
     { CONF_ROW_smtpd_timeout, 1000, "at least 1s" },
     { CONF_ROW_smtpd_data_timeout, 1000, "at least 1s" },
     { CONF_ROW_pop3_timeout, 1000, "at least 1s" },
+    { CONF_ROW_smtp_destination_concurrency_limit, 1, "at least 1" },
+    { CONF_ROW_smtp_connect_timeout, 1000, "at least 1s" },
+    { CONF_ROW_minimal_backoff_time, 1000, "at least 1s" },
+    { CONF_ROW_maximal_backoff_time, 1000, "at least 1s" },
+    { CONF_ROW_dns_timeout, 100, "at least 100ms" },
     { CONF_ROW_log_segment_size, 64 * 1024, "at least 64K" },
 };
 
@@ -140,6 +127,10 @@ static const char *text_wanted(enum conf_row row, str text)
         return mode_valid(text) ? NULL : "four octal digits, like 0660";
     case CONF_ROW_log_level:
         return one_of(text, level, ARRAY_LEN(level)) ? NULL : "debug, info, warn or error";
+    case CONF_ROW_smtp_tls_security_level:
+    case CONF_ROW_smtp_bind_address:
+    case CONF_ROW_smtp_bind_address6:
+        return conf_route_text_wanted(row, text);
     case CONF_ROW_sandbox:
         return one_of(text, sandbox, ARRAY_LEN(sandbox)) ? NULL : "required or best-effort";
     case CONF_ROW_data_directory:
@@ -152,7 +143,7 @@ static const char *text_wanted(enum conf_row row, str text)
 }
 
 /* Reads the single word of a scalar into the field. */
-static int scalar_value(struct parser *p, int row, const struct conf_word *w, void *field)
+static int scalar_value(struct conf_parser *p, int row, const struct conf_word *w, void *field)
 {
     const struct conf_setting *set = &conf_settings[row];
     const char *want;
@@ -176,12 +167,27 @@ static int scalar_value(struct parser *p, int row, const struct conf_word *w, vo
     return 0;
 }
 
+static int resolvers_value(struct conf_parser *p, const struct conf_statement *s, struct conf_words *out)
+{
+    int r = conf_list_value(p, s, out);
+    for (size_t i = 0; r == 0 && i < out->n; i++) {
+        char address[CONF_ADDRESS_MAX];
+        uint16_t port = 53;
+        if (!conf_server_parse(out->word[i].text, address, &port))
+            r = FAIL(p, &out->word[i],
+                     "resolver: \"%.*s\" is not a server; expected an address with or without a "
+                     "port, like 192.0.2.53, 127.0.0.1:5353 or [2001:db8::53]:5353",
+                     SHOW(out->word[i].text));
+    }
+    return r;
+}
+
 static bool is_list(const struct conf_setting *s)
 {
     return s->type == CONF_TYPE_WORDS || s->type == CONF_TYPE_NETWORKS;
 }
 
-static int read_value(struct parser *p, int row, const struct conf_statement *s)
+static int read_value(struct conf_parser *p, int row, const struct conf_statement *s)
 {
     const struct conf_setting *set = &conf_settings[row];
     void *field = (char *)&p->conf->c + set->offset;
@@ -191,8 +197,10 @@ static int read_value(struct parser *p, int row, const struct conf_statement *s)
     if (str_eq(s->words[1].text, S("=")))
         return FAIL(p, name, "a setting is written without =: %s %s", set->name,
                     is_list(set) ? "word, word…" : "value");
+    if (row == CONF_ROW_resolver)
+        return resolvers_value(p, s, field);
     if (set->type == CONF_TYPE_WORDS)
-        return list_value(p, s, field);
+        return conf_list_value(p, s, field);
     if (set->type == CONF_TYPE_NETWORKS)
         return networks_value(p, s, field);
     if (s->n > 2)
@@ -200,7 +208,7 @@ static int read_value(struct parser *p, int row, const struct conf_statement *s)
     return scalar_value(p, row, &s->words[1], field);
 }
 
-static int setting(struct parser *p, int row, const struct conf_statement *s)
+static int setting(struct conf_parser *p, int row, const struct conf_statement *s)
 {
     struct conf_place *place = &p->conf->place[row];
     const struct conf_word *name = &s->words[0];
@@ -214,7 +222,7 @@ static int setting(struct parser *p, int row, const struct conf_statement *s)
 }
 
 /* Every setting at the default of its row, read by the same code as a written value. */
-static int set_defaults(struct parser *p)
+static int set_defaults(struct conf_parser *p)
 {
     for (int row = 0; row < CONF_ROWS; row++) {
         const struct conf_setting *set = &conf_settings[row];
@@ -228,10 +236,8 @@ static int set_defaults(struct parser *p)
     return 0;
 }
 
-/* One statement inside a block. */
-typedef int (*inner_fn)(struct parser *p, const struct conf_statement *s, void *arg);
-
-static int read_block(struct parser *p, struct conf_lexer *l, const struct conf_word *opener, inner_fn inner, void *arg)
+int conf_read_block(struct conf_parser *p, struct conf_lexer *l, const struct conf_word *opener, conf_inner_fn inner,
+                    void *arg)
 {
     for (;;) {
         struct conf_statement s;
@@ -250,7 +256,7 @@ static int read_block(struct parser *p, struct conf_lexer *l, const struct conf_
     }
 }
 
-static int domain_inner(struct parser *p, const struct conf_statement *s, void *arg)
+static int domain_inner(struct conf_parser *p, const struct conf_statement *s, void *arg)
 {
     static const char *const names[] = { "catch_all", "postmaster" };
     struct conf_domain *d = arg;
@@ -258,16 +264,16 @@ static int domain_inner(struct parser *p, const struct conf_statement *s, void *
     struct conf_words *list = str_eq(name->text, S("catch_all")) ? &d->catch_all
                               : str_eq(name->text, S("postmaster")) ? &d->postmaster : NULL;
     if (!list)
-        return unknown(p, name, "word in a domain block:", conf_nearest_of(names, ARRAY_LEN(names), name->text));
+        return conf_unknown(p, name, "word in a domain block:", conf_nearest_of(names, ARRAY_LEN(names), name->text));
     if (list->set)
         return FAIL(p, name, "%.*s is set twice; first at %.*s:%u", SHOW(name->text), SHOW(list->word[0].file),
                     list->word[0].line);
     if (s->n < 2)
         return FAIL(p, name, "%.*s needs a target, like user@%.*s", SHOW(name->text), SHOW(d->name.text));
-    return list_value(p, s, list);
+    return conf_list_value(p, s, list);
 }
 
-static int domain(struct parser *p, struct conf_lexer *l, const struct conf_statement *s)
+static int domain(struct conf_parser *p, struct conf_lexer *l, const struct conf_statement *s)
 {
     const struct conf_word *name = &s->words[0];
     if (s->n != 2)
@@ -277,8 +283,8 @@ static int domain(struct parser *p, struct conf_lexer *l, const struct conf_stat
     if (r == -EINVAL || (r == 0 && !domain_valid(d.name.text, 1)))
         return FAIL(p, &s->words[1], "domain: \"%.*s\" is not a domain name", SHOW(s->words[1].text));
     if (r == 0 && s->kind == CONF_STATEMENT_OPEN)
-        r = read_block(p, l, name, domain_inner, &d);
-    struct conf_domain *grown = r < 0 ? NULL : grow(p->a, p->domains, p->n_domains, &p->cap_domains, sizeof(d));
+        r = conf_read_block(p, l, name, domain_inner, &d);
+    struct conf_domain *grown = r < 0 ? NULL : conf_grow(p->a, p->domains, p->n_domains, &p->cap_domains, sizeof(d));
     if (r < 0 || !grown)
         return r < 0 ? r : -ENOMEM;
     p->domains = grown;
@@ -294,7 +300,7 @@ static int list_index(str name)
     return -1;
 }
 
-static int listener_inner(struct parser *p, const struct conf_statement *s, void *arg)
+static int listener_inner(struct conf_parser *p, const struct conf_statement *s, void *arg)
 {
     struct conf_listener *l = arg;
     const struct conf_word *name = &s->words[0];
@@ -302,12 +308,12 @@ static int listener_inner(struct parser *p, const struct conf_statement *s, void
         return FAIL(p, name, "a %s listener has no settings of its own", conf_service_name[l->service]);
     int i = list_index(name->text);
     if (i < 0)
-        return unknown(p, name, "listener setting", conf_nearest_of(conf_list_name, CONF_LISTS, name->text));
+        return conf_unknown(p, name, "listener setting", conf_nearest_of(conf_list_name, CONF_LISTS, name->text));
     if (l->restrictions[i].set)
         return FAIL(p, name, "%s is set twice in this listener", conf_list_name[i]);
     if (s->n < 2)
         return FAIL(p, name, "%s needs a value (\"\" is the empty list)", conf_list_name[i]);
-    return list_value(p, s, &l->restrictions[i]);
+    return conf_list_value(p, s, &l->restrictions[i]);
 }
 
 /* What a service may not listen on, if it is that; else NULL. */
@@ -331,7 +337,7 @@ static bool listeners_meet(const struct conf_listener *a, const struct conf_list
            (str_eq(a->address, b->address) || str_eq(a->address, any) || str_eq(b->address, any));
 }
 
-static int add_listener(struct parser *p, const struct conf_word *w, const struct conf_listener *l)
+static int add_listener(struct conf_parser *p, const struct conf_word *w, const struct conf_listener *l)
 {
     if (p->n_listeners == LISTENERS_MAX)
         return FAIL(p, w, "more than %d listeners", LISTENERS_MAX);
@@ -344,7 +350,7 @@ static int add_listener(struct parser *p, const struct conf_word *w, const struc
             return FAIL(p, w, "listen: port %u of %.*s is already taken by the %s listener at %.*s:%u", l->port,
                         SHOW(l->address), conf_service_name[other->service], SHOW(other->file), other->line);
     }
-    struct conf_listener *grown = grow(p->a, p->listeners, p->n_listeners, &p->cap_listeners, sizeof(*l));
+    struct conf_listener *grown = conf_grow(p->a, p->listeners, p->n_listeners, &p->cap_listeners, sizeof(*l));
     if (!grown)
         return -ENOMEM;
     p->listeners = grown;
@@ -352,7 +358,7 @@ static int add_listener(struct parser *p, const struct conf_word *w, const struc
     return 0;
 }
 
-static int listener(struct parser *p, struct conf_lexer *lexer, const struct conf_statement *s)
+static int listener(struct conf_parser *p, struct conf_lexer *lexer, const struct conf_statement *s)
 {
     const struct conf_word *name = &s->words[0];
     if (s->n != 3)
@@ -372,13 +378,13 @@ static int listener(struct parser *p, struct conf_lexer *lexer, const struct con
         return FAIL(p, &s->words[2], "listen: \"%.*s\": %s", SHOW(s->words[2].text), wrong);
     int r = l.address.p ? 0 : -ENOMEM;
     if (r == 0 && s->kind == CONF_STATEMENT_OPEN)
-        r = read_block(p, lexer, name, listener_inner, &l);
+        r = conf_read_block(p, lexer, name, listener_inner, &l);
     return r < 0 ? r : add_listener(p, &s->words[2], &l);
 }
 
-static int parse_file(struct parser *p, const struct conf_word *from, str name);
+static int parse_file(struct conf_parser *p, const struct conf_word *from, str name);
 
-static int statement(struct parser *p, struct conf_lexer *l, const struct conf_statement *s)
+static int statement(struct conf_parser *p, struct conf_lexer *l, const struct conf_statement *s)
 {
     const struct conf_word *name = &s->words[0];
     int row = conf_setting_find(name->text);
@@ -388,14 +394,16 @@ static int statement(struct parser *p, struct conf_lexer *l, const struct conf_s
         return domain(p, l, s);
     if (str_eq(name->text, S("listen")))
         return listener(p, l, s);
+    if (str_eq(name->text, S("route")))
+        return conf_route(p, l, s);
     if (!str_eq(name->text, S("include")))
-        return unknown(p, name, "setting", conf_nearest(name->text));
+        return conf_unknown(p, name, "setting", conf_nearest(name->text));
     if (s->n != 2 || s->words[1].text.n == 0 || s->kind != CONF_STATEMENT_PLAIN)
         return FAIL(p, name, "expected include FILE");
     return parse_file(p, &s->words[1], s->words[1].text);
 }
 
-static int parse_text(struct parser *p, str name, str text)
+static int parse_text(struct conf_parser *p, str name, str text)
 {
     struct conf_lexer l = conf_lexer_init(name, text);
     for (;;) {
@@ -411,14 +419,14 @@ static int parse_text(struct parser *p, str name, str text)
     }
 }
 
-static int parse_file(struct parser *p, const struct conf_word *from, str name)
+static int parse_file(struct conf_parser *p, const struct conf_word *from, str name)
 {
     str text;
     for (size_t i = 0; i < p->depth; i++)
         if (str_eq(p->including[i], name))
             return FAIL(p, from, "%.*s includes itself", SHOW(name));
-    if (p->depth > INCLUDE_DEPTH_MAX)
-        return FAIL(p, from, "files are included more than %d deep", INCLUDE_DEPTH_MAX);
+    if (p->depth > CONF_INCLUDE_DEPTH_MAX)
+        return FAIL(p, from, "files are included more than %d deep", CONF_INCLUDE_DEPTH_MAX);
     if (!conf_bundle_file(p->bundle, name, &text))
         return FAIL(p, from, "cannot read %.*s: not in the bundle", SHOW(name));
     p->including[p->depth++] = name;
@@ -436,7 +444,7 @@ static struct conf_table *find_table(const struct conf_full *c, str path)
 }
 
 /* Reads the tables that a list names. */
-static int read_tables(struct parser *p, const struct conf_words *list)
+static int read_tables(struct conf_parser *p, const struct conf_words *list)
 {
     for (size_t i = 1; i < list->n; i++) {
         str path, text;
@@ -455,7 +463,7 @@ static int read_tables(struct parser *p, const struct conf_words *list)
     return 0;
 }
 
-static int default_words(struct parser *p, const char *text, struct conf_words *out)
+static int default_words(struct conf_parser *p, const char *text, struct conf_words *out)
 {
     struct conf_lexer l = conf_lexer_init(S("default"), str_z(text));
     struct conf_statement s;
@@ -468,13 +476,13 @@ static int default_words(struct parser *p, const char *text, struct conf_words *
 }
 
 /* What the setting of that list's name says. */
-static const struct conf_words *global_list(const struct parser *p, int list)
+static const struct conf_words *global_list(const struct conf_parser *p, int list)
 {
     size_t offset = conf_settings[conf_setting_find(str_z(conf_list_name[list]))].offset;
     return (const void *)((const char *)&p->conf->c + offset);
 }
 
-static int fill_listener(struct parser *p, struct conf_listener *l)
+static int fill_listener(struct conf_parser *p, struct conf_listener *l)
 {
     int r = 0;
     for (int i = 0; r == 0 && i < CONF_LISTS && l->service != CONF_POP3 && l->service != CONF_POP3S; i++) {
@@ -498,7 +506,7 @@ static int domain_cmp(const void *a, const void *b)
 }
 
 /* Domains in the order of the file; a name that stands twice is found by sorting. */
-static int finish_domains(struct parser *p)
+static int finish_domains(struct conf_parser *p)
 {
     size_t n = p->n_domains;
     const struct conf_domain **sorted = ARENA_ARRAY(p->a, const struct conf_domain *, n);
@@ -523,9 +531,11 @@ static int finish_domains(struct parser *p)
     return 0;
 }
 
-static int finish(struct parser *p)
+static int finish(struct conf_parser *p)
 {
     int r = finish_domains(p);
+    if (r == 0)
+        r = conf_route_finish(p);
     for (int i = 0; r == 0 && i < CONF_LISTS; i++)
         r = read_tables(p, global_list(p, i));
     for (size_t i = 0; r == 0 && i < p->n_listeners; i++)
@@ -537,7 +547,7 @@ static int finish(struct parser *p)
 
 int conf_parse(struct arena *a, str bundle, const struct conf **out, struct conf_error *out_error)
 {
-    struct parser p = { .a = a, .bundle = bundle, .error = out_error, .conf = ARENA_NEW(a, struct conf_full) };
+    struct conf_parser p = { .a = a, .bundle = bundle, .error = out_error, .conf = ARENA_NEW(a, struct conf_full) };
     if (!p.conf)
         return -ENOMEM;
     str main = conf_bundle_main(bundle);

@@ -5,6 +5,7 @@
 #pragma once
 #include "base/arena.h"
 #include "base/buf.h"
+#include "route/route.h"
 
 #define CONF_BUNDLE_MAX (1u << 30)
 #define CONF_MEMORY_MAX (1u << 28)
@@ -41,6 +42,16 @@ bool conf_listener_path(const struct conf_listener *l, str *out_path); /* false:
 /* "127.0.0.1:25", "[::1]:25", "unix:PATH". */
 void conf_listener_print(struct buf *out, const struct conf_listener *l);
 
+#define CONF_ADDRESS_MAX 48 /* holds a numeric address and a NUL */
+/* A server to ask: 192.0.2.53, 2001:db8::53, [2001:db8::53], each with :PORT (IPv6 in brackets then) or @PORT. The
+ * address comes in the form of inet_ntop; *out_port stays without a port in the text. False: not such a thing. */
+bool conf_server_parse(str text, char out_address[CONF_ADDRESS_MAX], uint16_t *out_port);
+
+/* Domain for matching: lower case, U-labels as A-labels (RFC 5891). 0, -EINVAL, -ENOMEM. Result in the arena. */
+int conf_domain_ascii(struct arena *a, str domain, str *out);
+/* An address with its domain so; the local part stays as it is. What has no @ comes back in lower case. */
+int conf_address_ascii(struct arena *a, str address, str *out);
+
 /* The list a listener of that service gets when nothing sets it, as it would be written. */
 const char *conf_default_list(enum conf_service service, int list);
 
@@ -69,6 +80,8 @@ struct conf {
 #undef SETTING
     const struct conf_listener *listeners; size_t n_listeners;
     const struct conf_word *domains; size_t n_domains; /* `domain NAME` statements, lower case (A-label form) */
+    struct route_table routes;             /* `route NAME { … }` statements; at least the built-in one */
+    struct route_nets private_allowed;      /* what allow_private_destinations says */
     str main_file;
 };
 
@@ -81,6 +94,7 @@ struct conf {
  *     domain NAME [{ catch_all target…; postmaster target… }]
  *     listen SERVICE ADDRESS:PORT [{ smtpd_…_restrictions word… }]     smtp submission submissions lmtp pop3 pop3s
  *     listen lmtp unix:PATH [{ … }]
+ *     route NAME { … }                          where mail goes next: docs/routing.md
  *     include FILE
  */
 
@@ -110,6 +124,9 @@ const struct conf_table *conf_table(const struct conf *c, str name);
 /* For `config explain NAME`, man page, completion: row i, false past the end. */
 struct conf_setting_info { const char *name, *type, *deflt, *doc; };
 bool conf_setting_info(size_t i, struct conf_setting_info *out);
+/* The words of a `route` block: row i, false past the end. */
+struct conf_route_word_info { const char *name, *value, *doc; };
+bool conf_route_word_info(size_t i, struct conf_route_word_info *out);
 /* The value of a setting as text (as it would be written), with the place it was set ("default" if it was not).
  * false: unknown. */
 bool conf_setting_value(const struct conf *c, str name, struct buf *out_text, str *out_file, uint32_t *out_line);

@@ -68,8 +68,6 @@ bool conf_network_valid(str text, const char **out_want);
 /* "127.0.0.1:25", "[::1]:25", "*:25", "unix:PATH". The address comes in the one form inet_ntop gives. NULL, or what is
  * wrong. */
 const char *conf_endpoint_parse(struct arena *a, str text, str *out_address, uint16_t *out_port);
-/* Domain for matching: lower case, U-labels as A-labels (RFC 5891). 0, -EINVAL, -ENOMEM. Result in the arena. */
-int conf_domain_ascii(struct arena *a, str domain, str *out);
 
 struct conf_setting {
     const char *name;

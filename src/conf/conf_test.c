@@ -220,6 +220,24 @@ static void test_wrong_lmtp_listeners(void **state)
            "posthouse.conf:1: lmtp_socket_mode: \"0680\" cannot be; expected four octal digits, like 0660");
 }
 
+static void test_resolver(void **state)
+{
+    (void)state;
+    _cleanup_arena_ struct arena a = ARENA(CONF_MEMORY_MAX);
+    const struct conf *c = parse(&a, "resolver 192.0.2.53, [2001:db8::53]:5353 127.0.0.1@54\ntrust_anchor \"\"\n"
+                                     "dns_timeout 3s\n", no_files);
+    assert_list(&c->resolver, true, "192.0.2.53|[2001:db8::53]:5353|127.0.0.1@54");
+    assert_int_equal(c->trust_anchor.n, 0);
+    assert_int_equal(c->dns_timeout, 3000);
+    c = parse(&a, "", no_files);
+    assert_list(&c->resolver, false, "");
+    assert_int_equal(c->dns_timeout, 15000);
+    refuse("resolver 192.0.2.53 localhost",
+           "posthouse.conf:1: resolver: \"localhost\" is not a server; expected an address with or without a port, "
+           "like 192.0.2.53, 127.0.0.1:5353 or [2001:db8::53]:5353");
+    refuse("dns_timeout 99ms", "posthouse.conf:1: dns_timeout: \"99ms\" is too small; expected at least 100ms");
+}
+
 static void test_global_list_reaches_listener(void **state)
 {
     (void)state;
@@ -424,7 +442,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults), cmocka_unit_test(test_values), cmocka_unit_test(test_setting_value),
         cmocka_unit_test(test_lmtp_listeners), cmocka_unit_test(test_wrong_lmtp_listeners),
-        cmocka_unit_test(test_listeners), cmocka_unit_test(test_global_list_reaches_listener),
+        cmocka_unit_test(test_listeners), cmocka_unit_test(test_resolver), cmocka_unit_test(test_global_list_reaches_listener),
         cmocka_unit_test(test_domains), cmocka_unit_test(test_include), cmocka_unit_test(test_unknown_names),
         cmocka_unit_test(test_wrong_values),
         cmocka_unit_test(test_wrong_listeners), cmocka_unit_test(test_wrong_syntax), cmocka_unit_test(test_tables),

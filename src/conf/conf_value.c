@@ -144,6 +144,28 @@ const char *conf_endpoint_parse(struct arena *a, str text, str *out_address, uin
     return NULL;
 }
 
+bool conf_server_parse(str text, char out_address[CONF_ADDRESS_MAX], uint16_t *out_port)
+{
+    uint8_t addr[16];
+    uint64_t port = *out_port;
+    ptrdiff_t colon = str_rchr(text, ':'), at = str_rchr(text, '@');
+    bool one_colon = colon >= 0 && str_chr(text, ':') == colon;
+    if (at < 0 && (one_colon || (str_starts(text, S("[")) && !str_ends(text, S("]")))))
+        at = colon;
+    if (at >= 0 && (str_u64(str_from(text, (size_t)at + 1), 65535, &port) < 0 || port == 0))
+        return false;
+    str host = at < 0 ? text : str_first(text, (size_t)at);
+    bool brackets = str_starts(host, S("["));
+    if (!unbracket(&host))
+        return false;
+    int family = brackets || str_chr(host, ':') >= 0 ? AF_INET6 : AF_INET;
+    if (numeric_address(family, host, addr) != 1)
+        return false;
+    inet_ntop(family, addr, out_address, CONF_ADDRESS_MAX);
+    *out_port = (uint16_t)port;
+    return true;
+}
+
 static void free_idn(char **p)
 {
     idn2_free(*p);
@@ -168,5 +190,16 @@ int conf_domain_ascii(struct arena *a, str domain, str *out)
     if (r != IDN2_OK)
         return r == IDN2_MALLOC ? -ENOMEM : -EINVAL;
     *out = arena_lower(a, str_z(label));
+    return out->p ? 0 : -ENOMEM;
+}
+
+int conf_address_ascii(struct arena *a, str address, str *out)
+{
+    ptrdiff_t at = str_rchr(address, '@');
+    str domain;
+    int r = conf_domain_ascii(a, str_from(address, (size_t)(at + 1)), &domain);
+    if (r < 0)
+        return r;
+    *out = at < 0 ? domain : arena_printf(a, "%.*s@%.*s", (int)at, address.p, STR_ARG(domain));
     return out->p ? 0 : -ENOMEM;
 }

@@ -48,6 +48,39 @@ static void test_numbers(void **state)
     no_number(CONF_TYPE_BOOL, "on");
 }
 
+static void server(const char *text, const char *address, uint16_t port)
+{
+    char got[CONF_ADDRESS_MAX];
+    uint16_t got_port = 53;
+    if (!conf_server_parse(str_z(text), got, &got_port))
+        fail_msg("%s", text);
+    assert_string_equal(got, address);
+    assert_int_equal(got_port, port);
+}
+
+static void test_servers(void **state)
+{
+    (void)state;
+    static const char *const bad[] = { "", "localhost", "192.0.2.53:", "192.0.2.53:0", "192.0.2.53:65536", "[::1]:",
+                                       "[::1", "::1]", "[192.0.2.1]", "[::1]53", "1.2.3:53", "192.0.2.53@x",
+                                       "2001:db8::zz", ":53", "@53", "::1%lo", "192.0.2.53:1:2" };
+    char got[CONF_ADDRESS_MAX] = "before";
+    uint16_t port = 7;
+    server("192.0.2.53", "192.0.2.53", 53);
+    server("127.0.0.1:5353", "127.0.0.1", 5353);
+    server("127.0.0.1@5353", "127.0.0.1", 5353);
+    server("::1", "::1", 53);
+    server("2001:DB8:0::53", "2001:db8::53", 53);
+    server("[2001:db8::53]", "2001:db8::53", 53);
+    server("[2001:db8::53]:5353", "2001:db8::53", 5353);
+    server("2001:db8::53@5353", "2001:db8::53", 5353);
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++)
+        if (conf_server_parse(str_z(bad[i]), got, &port))
+            fail_msg("%s", bad[i]);
+    assert_string_equal(got, "before");
+    assert_int_equal(port, 7);
+}
+
 static void test_networks(void **state)
 {
     (void)state;
@@ -88,7 +121,7 @@ static void test_domains(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_numbers), cmocka_unit_test(test_networks), cmocka_unit_test(test_domains),
+        cmocka_unit_test(test_numbers), cmocka_unit_test(test_servers), cmocka_unit_test(test_networks), cmocka_unit_test(test_domains),
     };
     return cmocka_run_group_tests_name("conf_value", tests, NULL, NULL);
 }

@@ -74,10 +74,13 @@ static ssize_t read_some(struct conn *c, char *p, size_t n)
     }
     ERR_clear_error();
     int r = SSL_read(c->ssl, p, (int)n);
-    if (r > 0)
+    c->drained = r <= 0;
+    if (r > 0) {
+        c->key_updates = 0;
         return r;
+    }
     int why = SSL_get_error(c->ssl, r);
-    if (why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE)
+    if ((why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE) && c->key_updates <= CONN_KEY_UPDATES_MAX)
         return 0;
     c->eof = why == SSL_ERROR_ZERO_RETURN;
     c->failed = !c->eof;
@@ -108,12 +111,12 @@ static void read_input(struct conn *c)
         read_header(c);
         return;
     }
-    while (!c->paused && !c->eof && !c->failed && c->in.n < CONN_INPUT_MAX) {
+    while (!c->paused && !c->eof && !c->failed && c->in.n < c->input_max) {
         if (buf_reserve(&c->in, READ_CHUNK) < 0) {
             c->failed = true;
             return;
         }
-        size_t room = MIN(c->in.cap - c->in.n, (size_t)CONN_INPUT_MAX);
+        size_t room = MIN(c->in.cap - c->in.n, c->input_max + READ_CHUNK - c->in.n);
         ssize_t n = read_some(c, c->in.p + c->in.n, room);
         if (n <= 0)
             return;
@@ -133,17 +136,23 @@ static void read_again(struct loop_timer *t)
     c->on(c);
 }
 
+void conn_again(struct conn *c)
+{
+    if (c->state == CONN_OPEN && !c->failed)
+        loop_after(c->loop, &c->again, 0);
+}
+
 /* What TLS has decrypted already, the socket does not announce any more. */
 static void read_pending(struct conn *c)
 {
-    if (c->ssl && c->state == CONN_OPEN && !c->paused && !c->failed && SSL_has_pending(c->ssl))
+    if (c->ssl && c->state == CONN_OPEN && !c->paused && !c->failed && !c->drained && SSL_has_pending(c->ssl))
         loop_after(c->loop, &c->again, 0);
 }
 
 static void handshake(struct conn *c)
 {
     ERR_clear_error();
-    int r = SSL_accept(c->ssl);
+    int r = SSL_do_handshake(c->ssl);
     if (r == 1) {
         c->state = CONN_OPEN;
         c->last_read = loop_now(c->loop);
@@ -191,6 +200,7 @@ int conn_open(struct conn *c, struct loop *l, int fd, const struct sockaddr *pee
     c->loop = l;
     c->state = CONN_OPEN;
     c->in = BUF(CONN_INPUT_MAX + READ_CHUNK);
+    c->input_max = CONN_INPUT_MAX;
     c->last_read = loop_now(l);
     address_text(c, peer);
     int r = loop_watch(l, &c->io, EPOLLIN);
@@ -222,17 +232,57 @@ void conn_close(struct conn *c)
     c->loop = NULL;
 }
 
-int conn_start_tls(struct conn *c, SSL_CTX *ctx)
+/* A client may ask for new keys as often as it likes (RFC 8446 4.6.3), and each time the server computes. */
+static void count_key_updates(int sent, int version, int type, const void *message, size_t n, SSL *ssl, void *arg)
+{
+    struct conn *c = arg;
+    (void)version;
+    (void)ssl;
+    if (!sent && type == SSL3_RT_HANDSHAKE && n > 0 && *(const uint8_t *)message == SSL3_MT_KEY_UPDATE)
+        c->key_updates++;
+}
+
+static int new_tls(struct conn *c, SSL_CTX *ctx)
 {
     buf_release(&c->in);
     c->ssl = SSL_new(ctx);
-    if (!c->ssl || SSL_set_fd(c->ssl, c->io.fd) != 1)
+    c->tls = (struct tls_socket){ .fd = c->io.fd };
+    if (!c->ssl || tls_use_socket(c->ssl, &c->tls) < 0)
         return -ENOMEM;
-    SSL_set_session_id_context(c->ssl, (const unsigned char *)c->tls_scope.p, (unsigned)c->tls_scope.n);
+    c->drained = false;
+    SSL_clear_mode(c->ssl, SSL_MODE_AUTO_RETRY); /* a flood of records without data comes back to the loop each time */
+    SSL_set_msg_callback(c->ssl, count_key_updates);
+    SSL_set_msg_callback_arg(c->ssl, c);
+    c->key_updates = 0;
+    return 0;
+}
+
+static int begin_handshake(struct conn *c)
+{
     c->state = CONN_HANDSHAKE;
     c->paused = false;
     handshake(c);
     return 0;
+}
+
+int conn_start_tls(struct conn *c, SSL_CTX *ctx)
+{
+    if (new_tls(c, ctx) < 0)
+        return -ENOMEM;
+    SSL_set_session_id_context(c->ssl, (const unsigned char *)c->tls_scope.p, (unsigned)c->tls_scope.n);
+    SSL_set_accept_state(c->ssl);
+    return begin_handshake(c);
+}
+
+int conn_start_tls_client(struct conn *c, SSL_CTX *ctx, str name)
+{
+    if (new_tls(c, ctx) < 0)
+        return -ENOMEM;
+    int r = tls_client_name(c->ssl, name);
+    if (r < 0)
+        return r;
+    SSL_set_connect_state(c->ssl);
+    return begin_handshake(c);
 }
 
 static ssize_t write_some(struct conn *c, str data)
@@ -242,7 +292,9 @@ static ssize_t write_some(struct conn *c, str data)
         return n >= 0 ? n : (errno == EAGAIN || errno == EINTR) ? 0 : -1;
     }
     ERR_clear_error();
+    c->tls.more = data.n > TLS_WRITE_CHUNK;
     int n = SSL_write(c->ssl, data.p, (int)MIN(data.n, (size_t)TLS_WRITE_CHUNK));
+    c->tls.more = false;
     if (n > 0)
         return n;
     int why = SSL_get_error(c->ssl, n);

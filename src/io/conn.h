@@ -6,7 +6,9 @@
 #include "io/tls.h"
 
 #define CONN_INPUT_MAX 131072 /* unread input is never held beyond this: reading pauses */
+#define CONN_COMMANDS_MAX 16384 /* the same, where only commands are expected: more than the longest line of AUTH */
 #define CONN_HEADER_MAX 1024  /* of a header before the protocol */
+#define CONN_KEY_UPDATES_MAX 16 /* of TLS 1.3, with no data between them: one more ends the connection */
 
 enum conn_state { CONN_OPEN, CONN_HANDSHAKE, CONN_CLOSED };
 
@@ -21,7 +23,12 @@ struct conn { /* embedded; zeroed is closed */
     bool failed;            /* connection error: close it */
     bool blocked;           /* the last conn_write did not take everything; on() comes when it may go on */
     bool paused;            /* not reading */
+    bool drained;           /* TLS has said all it can until more comes from the socket: a part of a record may be left */
+    struct tls_socket tls;
     str tls_scope;          /* static; a ticket is good only where the scope is the same (set before conn_start_tls) */
+    size_t input_max;       /* how much unused input makes reading wait; conn_open() sets CONN_INPUT_MAX, and the owner
+                               may set less. At most 16 KiB more are held */
+    unsigned key_updates;   /* of TLS, since the last data */
     uint64_t last_read;     /* loop_now() of the last byte received or sent */
     char address[64];       /* text of the client's address, IPv4-mapped shown as IPv4; "local": a Unix socket. Who the
                                client is said to be, once conn_set_client() was called: the one place that counts */
@@ -42,9 +49,13 @@ void conn_close(struct conn *c);
 int conn_set_client(struct conn *c, str address, uint16_t port);
 /* Server side handshake; unused input is dropped first (RFC 3207 4.2). on_handshake() tells how it ended. */
 int conn_start_tls(struct conn *c, SSL_CTX *ctx);
+/* The client's side of it, with a context of tls_client_context(); name as for tls_client_name(), whose errors it has. */
+int conn_start_tls_client(struct conn *c, SSL_CTX *ctx, str name);
 /* Sends from the front of `from` and drops what went. 0 all sent, 1 blocked (on() follows), negative: failed. */
 int conn_write(struct conn *c, struct buf *from);
 /* Stops or resumes reading. */
 void conn_pause(struct conn *c, bool pause);
+/* Calls on() once more in the next turn of the loop: there is work left, and others come first. */
+void conn_again(struct conn *c);
 /* After the owner has dropped used input: gives an empty buffer's memory back. */
 void conn_input_used(struct conn *c, size_t n);

@@ -376,6 +376,98 @@ static void test_clear_text_before_the_handshake_is_dropped(void **state)
     SSL_CTX_free(ctx);
 }
 
+/* Asks for new keys, `send` times in a row, then says "end". */
+static void *tls_updater_run(void *arg)
+{
+    struct tls_client *t = arg;
+    char byte;
+    fcntl(other, F_SETFL, fcntl(other, F_GETFL) & ~O_NONBLOCK);
+    t->ssl = tls_play_connect(other, 0);
+    for (; t->ssl && t->received < t->send; t->received++)
+        if (SSL_key_update(t->ssl, SSL_KEY_UPDATE_REQUESTED) != 1 || SSL_do_handshake(t->ssl) != 1)
+            break;
+    SSL_write(t->ssl, "end", 3);
+    while (SSL_read(t->ssl, &byte, 1) > 0)
+        ;
+    return NULL;
+}
+
+static bool failed(void *arg)
+{
+    (void)arg;
+    return c.failed;
+}
+
+static void update_keys(size_t times, bool allowed)
+{
+    SSL_CTX *ctx = context();
+    struct tls_client t = { .send = times };
+    size_t want = 3;
+    c.on = on;
+    pthread_create(&t.thread, NULL, tls_updater_run, &t);
+    assert_int_equal(conn_start_tls(&c, ctx), 0);
+    wait_for(handshake_over, NULL);
+    wait_for(allowed ? got_all : failed, &want);
+    assert_int_equal(got.n, allowed ? 3 : 0);
+    assert_true(c.key_updates <= CONN_KEY_UPDATES_MAX + 1);
+    conn_close(&c);
+    pthread_join(t.thread, NULL);
+    SSL_free(t.ssl);
+    SSL_CTX_free(ctx);
+}
+
+static void test_new_keys_now_and_then(void **state)
+{
+    (void)state;
+    update_keys(CONN_KEY_UPDATES_MAX, true);
+}
+
+static void test_new_keys_without_end(void **state)
+{
+    (void)state;
+    update_keys(10000, false);
+}
+
+static void *tls_connector_run(void *arg)
+{
+    struct tls_client *t = arg;
+    fcntl(other, F_SETFL, fcntl(other, F_GETFL) & ~O_NONBLOCK);
+    t->ssl = tls_play_connect(other, 0);
+    return NULL;
+}
+
+/* A record of which a part has come is nothing to go on with: until the rest is there, nothing happens. */
+static void test_a_part_of_a_record_is_waited_for(void **state)
+{
+    (void)state;
+    SSL_CTX *ctx = context();
+    struct tls_client t = { 0 };
+    size_t want = 4;
+    char *record;
+    pthread_create(&t.thread, NULL, tls_connector_run, &t);
+    assert_int_equal(conn_start_tls(&c, ctx), 0);
+    wait_for(handshake_over, NULL);
+    pthread_join(t.thread, NULL);
+    assert_non_null(t.ssl);
+    BIO *memory = BIO_new(BIO_s_mem());
+    SSL_set0_wbio(t.ssl, memory);
+    assert_int_equal(SSL_write(t.ssl, "NOOP", 4), 4);
+    long n = BIO_get_mem_data(memory, &record);
+    assert_true(n > 20);
+    for (long sent = 0, part = 3; sent < n; sent += part, part = sent < 20 ? 17 : n - sent) {
+        assert_int_equal(got.n, 0);
+        assert_int_equal(send(other, record + sent, (size_t)part, 0), part);
+        turns(1);
+        unsigned before = calls;
+        turns(3);
+        assert_int_equal(calls, before);
+    }
+    wait_for(got_all, &want);
+    assert_memory_equal(got.p, "NOOP", 4);
+    SSL_free(t.ssl);
+    SSL_CTX_free(ctx);
+}
+
 static void test_no_tls_is_a_failed_handshake(void **state)
 {
     (void)state;
@@ -406,6 +498,9 @@ int main(void)
         T(test_tls_both_ways),
         T(test_tls_input_is_bounded_and_goes_on),
         T(test_clear_text_before_the_handshake_is_dropped),
+        T(test_new_keys_now_and_then),
+        T(test_new_keys_without_end),
+        T(test_a_part_of_a_record_is_waited_for),
         T(test_no_tls_is_a_failed_handshake),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

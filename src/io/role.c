@@ -347,7 +347,8 @@ static int master_frame(struct ipc_link *link, struct ipc_frame *f)
         stop(r);
         return 0;
     default:
-        return r->started ? r->ops->frame(r, ROLE_MASTER, f) : -EBADMSG; /* what is for this role alone */
+        /* what is for this role alone */
+        return r->started || f->type == IPC_CAREFUL ? r->ops->frame(r, ROLE_MASTER, f) : -EBADMSG;
     }
 }
 

@@ -11,6 +11,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <time.h>
 #include "base/cleanup.h"
 
@@ -45,9 +46,15 @@ enum { ABI_REFER = 2, ABI_TRUNCATE = 3, ABI_NET = 4, ABI_IOCTL = 5, ABI_SCOPES =
 #define STORE (1u << ROLE_STORE)
 #define ACCESS (1u << ROLE_ACCESS)
 #define AUTH (1u << ROLE_AUTH)
+#define SMTP_OUT (1u << ROLE_SMTP_OUT)
+#define DNS (1u << ROLE_DNS)
+#define CARDS (1u << ROLE_CARDS)
 #define NET (SMTP_IN | ACCESS)
+#define OUT (SMTP_OUT | DNS)
+#define NOBODY 0u
 #define LOG (SMTP_IN | STORE)
-#define THREADS (LOG | AUTH)
+#define THREADS (LOG | AUTH | DNS)
+#define FILES (~CARDS)
 #define ALL (~0u)
 
 #define NAMESPACES \
@@ -68,8 +75,11 @@ static int add_unconditional(scmp_filter_ctx f, uint32_t role)
 #define CALL(name, roles, why) { SCMP_SYS(name), roles },
 #include "io/sandbox_rules.def"
     };
-    static const int deadly[] = {
-#define DEADLY(name, why) SCMP_SYS(name),
+    static const struct {
+        int call;
+        uint32_t spared;
+    } deadly[] = {
+#define DEADLY(name, spared, why) { SCMP_SYS(name), spared },
 #include "io/sandbox_rules.def"
     };
     int e = 0;
@@ -77,7 +87,8 @@ static int add_unconditional(scmp_filter_ctx f, uint32_t role)
         if (allowed[i].roles & role)
             e = seccomp_rule_add(f, SCMP_ACT_ALLOW, allowed[i].call, 0);
     for (size_t i = 0; e == 0 && i < ARRAY_LEN(deadly); i++)
-        e = seccomp_rule_add(f, SCMP_ACT_KILL_PROCESS, deadly[i], 0);
+        if (!(deadly[i].spared & role))
+            e = seccomp_rule_add(f, SCMP_ACT_KILL_PROCESS, deadly[i].call, 0);
     return e;
 }
 
@@ -176,7 +187,7 @@ static int close_landlock(const struct sandbox_want *want)
     r.files |= abi >= ABI_REFER ? LANDLOCK_ACCESS_FS_REFER : 0;
     r.files |= abi >= ABI_TRUNCATE ? TRUNCATE : 0;
     r.files |= abi >= ABI_IOCTL ? IOCTL_DEV : 0;
-    r.net = abi >= ABI_NET ? NET_BIND_TCP | NET_CONNECT_TCP : 0;
+    r.net = abi >= ABI_NET && !(1u << want->role & OUT) ? NET_BIND_TCP | NET_CONNECT_TCP : 0;
     r.scopes = abi >= ABI_SCOPES ? SCOPE_ABSTRACT | SCOPE_SIGNAL : 0;
     _cleanup_close_ int ruleset = create_ruleset(&r, 0);
     if (ruleset < 0)

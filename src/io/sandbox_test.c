@@ -33,6 +33,7 @@
 #include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include "base/cleanup.h"
@@ -381,6 +382,17 @@ static void test_access_is_closed(void **state)
     expect(ROLE_ACCESS, "anonymous_file", try_anonymous_file, REFUSED);
 }
 
+TRY(alarm, setitimer(ITIMER_REAL, &(struct itimerval){ .it_value.tv_sec = 9 }, NULL))
+
+static void test_cards_is_closed(void **state)
+{
+    (void)state;
+    forbids(ROLE_CARDS);
+    expect(ROLE_CARDS, "make_file", try_make_file, REFUSED);
+    expect(ROLE_CARDS, "shorten", try_shorten, REFUSED);
+    expect(ROLE_CARDS, "alarm", try_alarm, REFUSED);
+}
+
 static void test_auth_is_closed(void **state)
 {
     (void)state;
@@ -634,6 +646,14 @@ static void test_access_works(void **state)
     USES(ROLE_ACCESS, use_trace, use_frames, use_time_and_converter, use_client, use_access, use_tls);
 }
 
+TRY(limit_cpu, setitimer(ITIMER_PROF, &(struct itimerval){ .it_value.tv_sec = 9 }, NULL))
+
+static void test_cards_works(void **state)
+{
+    (void)state;
+    USES(ROLE_CARDS, use_frames, use_time_and_converter, try_limit_cpu);
+}
+
 static void test_auth_works(void **state)
 {
     (void)state;
@@ -764,10 +784,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_store_is_closed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_access_is_closed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_auth_is_closed, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_cards_is_closed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_smtp_in_works, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_store_works, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_access_works, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_auth_works, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_cards_works, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_threads_of_before_are_inside, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_without_seccomp, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_without_landlock, set_up, tear_down),

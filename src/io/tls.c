@@ -4,6 +4,8 @@
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
+#include <sys/socket.h>
+#include <openssl/x509v3.h>
 
 const char *tls_error_text(void)
 {
@@ -90,6 +92,76 @@ int tls_server_context(str cert_pem, str key_pem, const char **out_why, SSL_CTX 
     return 0;
 }
 
+static int use_authorities(SSL_CTX *ctx, str pem)
+{
+    _cleanup_(free_bio) BIO *bio = BIO_new_mem_buf(pem.p, (int)pem.n);
+    X509_STORE *store = SSL_CTX_get_cert_store(ctx);
+    int n = 0;
+    for (X509 *x; bio && (x = PEM_read_bio_X509(bio, NULL, no_passphrase, NULL)); n++) {
+        int r = X509_STORE_add_cert(store, x);
+        X509_free(x);
+        if (r != 1)
+            return -EBADMSG;
+    }
+    return n > 0 ? 0 : -EBADMSG;
+}
+
+int tls_client_context(str ca_pem, const char **out_why, SSL_CTX **out)
+{
+    _cleanup_(free_ctx) SSL_CTX *ctx = SSL_CTX_new(TLS_client_method());
+    *out_why = "no memory for a TLS context";
+    if (!ctx)
+        return -EBADMSG;
+    SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
+    SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION);
+    SSL_CTX_set_mode(ctx,
+                     SSL_MODE_RELEASE_BUFFERS | SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_clear_mode(ctx, SSL_MODE_AUTO_RETRY);
+    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF);
+    if (ca_pem.n == 0) {
+        SSL_CTX_set_security_level(ctx, 0);
+    } else if (use_authorities(ctx, ca_pem) < 0) {
+        *out_why = "the file of certificate authorities holds no readable PEM certificate";
+        ERR_clear_error();
+        return -EBADMSG;
+    }
+    SSL_CTX_set_verify(ctx, ca_pem.n > 0 ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
+    ERR_clear_error();
+    *out = TAKE(ctx);
+    return 0;
+}
+
+static bool is_address(str name)
+{
+    bool digits = true;
+    for (size_t i = 0; i < name.n; i++)
+        digits &= ascii_digit(name.p[i]) || name.p[i] == '.';
+    return digits || str_chr(name, ':') >= 0 || str_chr(name, '[') >= 0;
+}
+
+int tls_client_name(SSL *ssl, str name)
+{
+    bool verified = SSL_get_verify_mode(ssl) & SSL_VERIFY_PEER;
+    if (str_ends(name, S(".")))
+        name.n--;
+    if (name.n == 0 || is_address(name))
+        return verified ? -EINVAL : 0;
+    _cleanup_free_ char *z = str_dupz(name);
+    if (!z)
+        return str_chr(name, '\0') >= 0 ? -EINVAL : -ENOMEM;
+    if (SSL_set_tlsext_host_name(ssl, z) != 1)
+        return -EINVAL;
+    SSL_set_hostflags(ssl, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT | X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS);
+    return !verified || SSL_set1_host(ssl, z) == 1 ? 0 : -EINVAL;
+}
+
+const char *tls_failure_text(const SSL *ssl)
+{
+    long verify = SSL_get_verify_mode(ssl) & SSL_VERIFY_PEER ? SSL_get_verify_result(ssl) : X509_V_OK;
+    const char *text = tls_error_text();
+    return verify == X509_V_OK ? text : X509_verify_cert_error_string(verify);
+}
+
 /* `offered` is a list of length-prefixed names. */
 static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_n, const unsigned char *offered,
                        unsigned n, void *arg)
@@ -108,6 +180,58 @@ static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_n
 void tls_accept_alpn(SSL_CTX *ctx, const char *name)
 {
     SSL_CTX_set_alpn_select_cb(ctx, choose_alpn, (void *)name);
+}
+
+/* A BIO of our own, for MSG_MORE; else as that of OpenSSL. */
+
+static int moved(BIO *bio, ssize_t n, int wait_for)
+{
+    BIO_clear_retry_flags(bio);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        BIO_set_flags(bio, wait_for | BIO_FLAGS_SHOULD_RETRY);
+    return (int)n;
+}
+
+static int socket_write(BIO *bio, const char *p, int n)
+{
+    const struct tls_socket *s = BIO_get_data(bio);
+    return moved(bio, send(s->fd, p, (size_t)n, MSG_NOSIGNAL | (s->more ? MSG_MORE : 0)), BIO_FLAGS_WRITE);
+}
+
+static int socket_read(BIO *bio, char *p, int n)
+{
+    const struct tls_socket *s = BIO_get_data(bio);
+    ssize_t r = recv(s->fd, p, (size_t)n, 0);
+    if (r == 0)
+        BIO_set_flags(bio, BIO_FLAGS_IN_EOF);
+    return moved(bio, r, BIO_FLAGS_READ);
+}
+
+static long socket_ctrl(BIO *bio, int what, long n, void *p)
+{
+    (void)n;
+    (void)p;
+    return what == BIO_CTRL_EOF ? BIO_test_flags(bio, BIO_FLAGS_IN_EOF) != 0 : what == BIO_CTRL_FLUSH;
+}
+
+int tls_use_socket(SSL *ssl, struct tls_socket *socket)
+{
+    static BIO_METHOD *method; /* never freed: as long as the process */
+    if (!method) {
+        method = BIO_meth_new(BIO_TYPE_SOURCE_SINK | BIO_get_new_index(), "socket");
+        if (!method)
+            return -ENOMEM;
+        BIO_meth_set_write(method, socket_write);
+        BIO_meth_set_read(method, socket_read);
+        BIO_meth_set_ctrl(method, socket_ctrl);
+    }
+    BIO *bio = BIO_new(method);
+    if (!bio)
+        return -ENOMEM;
+    BIO_set_data(bio, socket);
+    BIO_set_init(bio, 1);
+    SSL_set_bio(ssl, bio, bio);
+    return 0;
 }
 
 /* In TLS 1.2 without the extended master secret somebody in the middle can have the same keys on both of his sides

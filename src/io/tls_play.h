@@ -4,6 +4,7 @@
 #include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
+#include <openssl/x509v3.h>
 #include "base/buf.h"
 
 static inline void tls_play_take(BIO *bio, struct buf *out)
@@ -27,6 +28,12 @@ static inline void tls_play_pair(const char *name, const char *passphrase, struc
     X509_set_pubkey(x, key);
     X509_NAME_add_entry_by_txt(X509_get_subject_name(x), "CN", MBSTRING_ASC, (const unsigned char *)name, -1, -1, 0);
     X509_set_issuer_name(x, X509_get_subject_name(x));
+    struct buf san = BUF(300);
+    buf_addf(&san, "DNS:%s%c", name, 0);
+    X509_EXTENSION *extension = X509V3_EXT_conf_nid(NULL, NULL, NID_subject_alt_name, san.p);
+    X509_add_ext(x, extension, -1);
+    X509_EXTENSION_free(extension);
+    buf_done(&san);
     X509_sign(x, key, EVP_sha256());
     PEM_write_bio_X509(cert_bio, x);
     PEM_write_bio_PrivateKey(key_bio, key, passphrase ? EVP_aes_128_cbc() : NULL, NULL, 0, NULL, (void *)passphrase);

@@ -122,6 +122,12 @@ int card_encode(struct buf *out, const struct mime_parser *m)
     return card_write(out, &c);
 }
 
+int card_minimal(struct buf *out, uint64_t size)
+{
+    const struct mime_part whole = { .end_off = size, .type = S("text"), .subtype = S("plain") };
+    return card_write(out, &(struct card){ .size = size, .limited = true, .n_parts = 1, .parts = &whole });
+}
+
 /* Room for n things of which each takes at least `least` bytes of the input. */
 static void *table(struct arena *a, struct unpack *u, uint64_t n, size_t least, size_t each)
 {

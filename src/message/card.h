@@ -22,5 +22,9 @@ int card_encode(struct buf *out, const struct mime_parser *m);
 /* The same from a card at hand; decoding gives it back, and a decoded card is encoded to the same bytes. */
 int card_write(struct buf *out, const struct card *c);
 
+/* The card of a message that no parser may look at again: no header, the whole content one text/plain part, `limited`
+ * set. 0 or the buf's error. */
+int card_minimal(struct buf *out, uint64_t size);
+
 /* 0, or -EBADMSG for anything inconsistent (offsets outside the content, bad parents, trailing bytes), or -ENOMEM. */
 int card_decode(struct arena *a, str in, struct card *out);

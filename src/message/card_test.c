@@ -158,6 +158,27 @@ static void test_bad_trees(void **state)
 #undef RESET
 }
 
+static void test_minimal(void **state)
+{
+    (void)state;
+    const uint64_t sizes[] = { 0, 1, 300, (uint64_t)1 << 40 };
+    for (size_t i = 0; i < ARRAY_LEN(sizes); i++) {
+        _cleanup_buf_ struct buf b = BUF(CARD_MAX);
+        _cleanup_arena_ struct arena a = ARENA(1 << 20);
+        struct card c;
+        assert_int_equal(card_minimal(&b, sizes[i]), 0);
+        assert_int_equal(card_decode(&a, buf_str(&b), &c), 0);
+        assert_int_equal(c.size, sizes[i]);
+        assert_int_equal(c.header_len, 0);
+        assert_true(c.limited && !c.minimal);
+        assert_int_equal(c.n_fields, 0);
+        assert_int_equal(c.n_parts, 1);
+        assert_int_equal(c.parts[0].body_off, 0);
+        assert_int_equal(c.parts[0].end_off, sizes[i]);
+        assert_true(str_eq(c.parts[0].type, S("text")) && str_eq(c.parts[0].subtype, S("plain")));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -165,6 +186,7 @@ int main(void)
         cmocka_unit_test(test_too_much_for_a_card),
         cmocka_unit_test(test_damage),
         cmocka_unit_test(test_bad_trees),
+        cmocka_unit_test(test_minimal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

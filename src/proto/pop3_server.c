@@ -10,6 +10,7 @@
 #include "proto/pop3_server.h"
 #include "base/codec.h"
 #include "base/event.h"
+#include "proto/foreign.h"
 #include <errno.h>
 #include <stdlib.h>
 
@@ -464,8 +465,9 @@ static void run_command(struct pop3_server *s, str line, struct pop3_event *ev)
     struct args args = { 0 };
     if (!c || c->run != cmd_pass)
         buf_clear(&s->user); /* PASS only directly after USER (RFC 1939 7) */
+    s->closing |= !c && foreign_word(verb);
     if (!c)
-        fail(s, S("Unknown command"));
+        fail(s, s->closing ? S("This is a mail server") : S("Unknown command"));
     else if (!(c->states & s->state))
         fail(s, s->state == IN_TRANSACTION ? S("Already logged in") : S("Log in first"));
     else if ((c->args_max != ARGS_REST && has_control(line)) || !split_args(c, rest, &args))
@@ -655,8 +657,6 @@ static void line_ended(struct content *c)
 {
     bool blank = c->line_n == 1 || (c->line_n == 2 && c->line_first == '\r');
     c->line_n = 0;
-    if (!c->top)
-        return;
     if (c->in_body)
         c->lines--;
     c->in_body = c->in_body || blank;
@@ -665,11 +665,30 @@ static void line_ended(struct content *c)
 
 /* A dot is doubled after a bare LF too: a client that takes that for the end of a line must not see the end of the
  * message, and for any other it is a dot too many in a message that broke RFC 5322. */
-bool pop3_server_content_feed(struct pop3_server *s, str piece)
+static void feed_message(struct pop3_server *s, str piece)
 {
     struct content *c = &s->content;
-    if (s->wait != WAIT_CONTENT || !c->begun)
-        return false;
+    size_t out = 0, at = 0;
+    buf_reserve(&s->out, piece.n);
+    for (ptrdiff_t dot; (dot = str_chr(str_from(piece, at), '.')) >= 0; at++) {
+        at += (size_t)dot;
+        if (at > 0 ? piece.p[at - 1] != '\n' : c->line_n > 0)
+            continue;
+        buf_add(&s->out, str_of(piece.p + out, at - out));
+        buf_addc(&s->out, '.');
+        out = at;
+    }
+    buf_add(&s->out, str_from(piece, out));
+    char before = piece.n > 1 ? piece.p[piece.n - 2] : c->last;
+    c->last = piece.p[piece.n - 1];
+    c->crlf = before == '\r' && c->last == '\n';
+    c->any = true;
+    c->line_n = c->last == '\n' ? 0 : 1;
+}
+
+static void feed_lines(struct pop3_server *s, str piece)
+{
+    struct content *c = &s->content;
     while (piece.n && !c->full) {
         ptrdiff_t lf = str_chr(piece, '\n');
         str part = lf < 0 ? piece : str_first(piece, (size_t)lf + 1);
@@ -688,6 +707,17 @@ bool pop3_server_content_feed(struct pop3_server *s, str piece)
         if (lf >= 0)
             line_ended(c);
     }
+}
+
+bool pop3_server_content_feed(struct pop3_server *s, str piece)
+{
+    struct content *c = &s->content;
+    if (s->wait != WAIT_CONTENT || !c->begun)
+        return false;
+    if (c->top)
+        feed_lines(s, piece);
+    else if (piece.n)
+        feed_message(s, piece);
     return !c->full && !s->out.failed;
 }
 

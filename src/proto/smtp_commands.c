@@ -1,5 +1,6 @@
 /* What each SMTP command does: the handlers of smtp_commands.def. They check syntax and order, answer what needs no
  * decision, and otherwise hand an event to the owner. */
+#include "proto/foreign.h"
 #include "proto/smtp_engine.h"
 #include "proto/smtp_params.h"
 
@@ -89,7 +90,7 @@ static bool on_rcpt(struct smtp_server *s, str args, struct smtp_event *ev)
         return smtp_answer(s, SMTP_REPLY_BAD_RCPT);
     if (!read_path(s, str_from(args, 3), SMTP_REPLY_BAD_RCPT, ev, &params))
         return false;
-    enum smtp_reply_id bad = smtp_rcpt_params_parse(params);
+    enum smtp_reply_id bad = smtp_rcpt_params_parse(s->config, s->tx.smtputf8, params, &s->scratch, &ev->rcpt);
     if (bad)
         return smtp_answer(s, bad);
     if (ev->path.local.n == 0)
@@ -197,12 +198,6 @@ static bool on_refuse(struct smtp_server *s, str args, struct smtp_event *ev)
 {
     (void)args, (void)ev;
     return smtp_answer(s, SMTP_REPLY_NOT_IMPLEMENTED);
-}
-
-static bool on_http(struct smtp_server *s, str args, struct smtp_event *ev)
-{
-    (void)args, (void)ev;
-    return smtp_answer(s, SMTP_REPLY_HTTP);
 }
 
 static bool on_quit(struct smtp_server *s, str args, struct smtp_event *ev)
@@ -358,8 +353,10 @@ static bool one_round_trip(const struct command *c, str args)
 
 bool smtp_command(struct smtp_server *s, str line, bool more_behind, struct smtp_event *ev)
 {
-    str args = line;
-    const struct command *c = command_find(s, str_word(&args));
+    str args = line, verb = str_word(&args);
+    const struct command *c = command_find(s, verb);
+    if (!c && foreign_word(verb))
+        return smtp_answer(s, SMTP_REPLY_FOREIGN);
     args = str_trim(args);
     if (more_behind && (!s->esmtp || (c && c->flags & LAST && !one_round_trip(c, args))))
         s->early = true;

@@ -7,8 +7,8 @@
 
 #define AUTH_LINE_MAX     12288u     /* RFC 4954 4.5: octets with CR LF */
 #define HELO_MAX          255u       /* RFC 5321 4.5.3.1.2 */
-#define OUTPUT_MAX        (1u << 20) /* answers to one input buffer of pipelined commands */
-#define OUTPUT_LMTP_MAX   (16u << 20) /* the same, and a reply for each recipient */
+#define OUTPUT_MAX        (1u << 20) /* far above SMTP_OUTPUT_HIGH and one reply: beyond it something is broken */
+#define OUTPUT_LMTP_MAX   (16u << 20) /* the same, with a reply for each recipient */
 #define OUTPUT_KEEP       256u       /* an empty output buffer larger than this is given back: idle sessions are many */
 #define DISCARD_LINE_MAX  (1u << 20) /* of a line that is too long */
 #define DISCARD_EXTRA_MAX (1u << 20) /* beyond size_max, of refused content */

@@ -210,8 +210,11 @@ static void test_replies_of_many_recipients_are_held(void **state)
     memset(text, 'x', 150);
     for (int i = 0; i < 10000; ++i)
         answer(250, text);
+    pull_kind(SMTP_NEED_DRAIN);
+    assert_int_equal(smtp_server_output(s)->n, 8 + 10000 * 162);
+    buf_clear(smtp_server_output(s));
     pull_kind(SMTP_NEED_INPUT);
-    assert_int_equal(smtp_server_output(s)->n, 8 + 10000 * 162 + 14);
+    output_is("250 2.0.0 Ok\r\n");
 }
 
 /* XCLIENT */

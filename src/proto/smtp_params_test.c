@@ -62,8 +62,6 @@ static void test_replies(void **state)
         if (smtp_mail_params_parse(&config, cases[i].args, &scratch, &params) != cases[i].reply)
             fail_msg("'%.*s'", STR_ARG(cases[i].args));
     }
-    assert_int_equal(smtp_rcpt_params_parse(S(" ")), SMTP_REPLY_NONE);
-    assert_int_equal(smtp_rcpt_params_parse(S(" NOTIFY=NEVER")), SMTP_REPLY_UNKNOWN_PARAMETER);
 }
 
 static void test_values(void **state)
@@ -87,6 +85,70 @@ static void test_what_is_off_is_unknown(void **state)
     struct smtp_mail_params params;
     assert_int_equal(smtp_mail_params_parse(&off, S(" SMTPUTF8"), &scratch, &params), SMTP_REPLY_UNKNOWN_PARAMETER);
     assert_int_equal(smtp_mail_params_parse(&off, S(" AUTH=<>"), &scratch, &params), SMTP_REPLY_UNKNOWN_PARAMETER);
+}
+
+static const struct smtp_server_config with_dsn = { .dsn = true, .limits = { .size_max = 1000 } };
+
+static void test_dsn_of_mail(void **state)
+{
+    (void)state;
+    static const struct { str args; enum smtp_reply_id reply; uint8_t ret; str envid; } cases[] = {
+        { S(" RET=full ENVID=QQ+2B314"), SMTP_REPLY_NONE, 1, S("QQ+314") },
+        { S(" ret=HDRS"), SMTP_REPLY_NONE, 2, S("") },
+        { S(" RET=BOTH"), SMTP_REPLY_BAD_PARAMETER, 0, S("") },
+        { S(" RET"), SMTP_REPLY_BAD_PARAMETER, 0, S("") },
+        { S(" ENVID="), SMTP_REPLY_BAD_PARAMETER, 0, S("") },
+        { S(" ENVID=a+00b"), SMTP_REPLY_BAD_PARAMETER, 0, S("") },
+        { S(" ENVID=a+0D+0AX:y"), SMTP_REPLY_BAD_PARAMETER, 0, S("") },
+        { S(" ENVID=a=b"), SMTP_REPLY_BAD_PARAMETER, 0, S("") },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); ++i) {
+        _cleanup_buf_ struct buf scratch = BUF(400);
+        struct smtp_mail_params p;
+        if (smtp_mail_params_parse(&with_dsn, cases[i].args, &scratch, &p) != cases[i].reply)
+            fail_msg("'%.*s'", STR_ARG(cases[i].args));
+        if (cases[i].reply == SMTP_REPLY_NONE) {
+            assert_int_equal(p.ret, cases[i].ret);
+            assert_true(str_eq(p.envid, cases[i].envid));
+        }
+    }
+}
+
+static void test_dsn_of_rcpt(void **state)
+{
+    (void)state;
+    static const struct { str args; bool utf8; enum smtp_reply_id reply; uint8_t notify; str orcpt; } cases[] = {
+        { S(""), false, SMTP_REPLY_NONE, 0, S("") },
+        { S(" NOTIFY=NEVER"), false, SMTP_REPLY_NONE, 1, S("") },
+        { S(" notify=success,Delay,FAILURE ORCPT=rfc822;a+2Bb@x"), false, SMTP_REPLY_NONE, 14, S("rfc822;a+b@x") },
+        { S(" NOTIFY=NEVER,DELAY"), false, SMTP_REPLY_BAD_PARAMETER, 0, S("") },
+        { S(" NOTIFY=DELAY,DELAY"), false, SMTP_REPLY_BAD_PARAMETER, 0, S("") },
+        { S(" NOTIFY="), false, SMTP_REPLY_BAD_PARAMETER, 0, S("") },
+        { S(" NOTIFY=FAILURE NOTIFY=FAILURE"), false, SMTP_REPLY_BAD_PARAMETER, 0, S("") },
+        { S(" ORCPT=bob@x"), false, SMTP_REPLY_BAD_PARAMETER, 0, S("") },
+        { S(" ORCPT=rfc822;"), false, SMTP_REPLY_BAD_PARAMETER, 0, S("") },
+        { S(" ORCPT=rfc822;a+0Ab"), false, SMTP_REPLY_BAD_PARAMETER, 0, S("") },
+        { S(" ORCPT=a b;c"), false, SMTP_REPLY_BAD_PARAMETER, 0, S("") },
+        { S(" ORCPT=utf-8;\\x{E9}va@x"), false, SMTP_REPLY_NONE, 0, S("utf-8;\\x{E9}va@x") },
+        { S(" ORCPT=utf-8;\xc3\xa9@x"), true, SMTP_REPLY_NONE, 0, S("utf-8;\xc3\xa9@x") },
+        { S(" ORCPT=utf-8;\xc3\xa9@x"), false, SMTP_REPLY_BAD_PARAMETER, 0, S("") },
+        { S(" ORCPT=utf-8;\xc3@x"), true, SMTP_REPLY_BAD_PARAMETER, 0, S("") },
+        { S(" SIZE=1"), false, SMTP_REPLY_UNKNOWN_PARAMETER, 0, S("") },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(cases); ++i) {
+        _cleanup_buf_ struct buf scratch = BUF(400);
+        struct smtp_rcpt_params p;
+        if (smtp_rcpt_params_parse(&with_dsn, cases[i].utf8, cases[i].args, &scratch, &p) != cases[i].reply)
+            fail_msg("'%.*s'", STR_ARG(cases[i].args));
+        if (cases[i].reply == SMTP_REPLY_NONE) {
+            assert_int_equal(p.notify, cases[i].notify);
+            assert_true(str_eq(p.orcpt, cases[i].orcpt));
+        }
+    }
+    _cleanup_buf_ struct buf scratch = BUF(400);
+    struct smtp_rcpt_params p;
+    assert_int_equal(smtp_rcpt_params_parse(&config, false, S(" NOTIFY=NEVER"), &scratch, &p),
+                     SMTP_REPLY_UNKNOWN_PARAMETER);
 }
 
 static int xclient(str args, struct smtp_xclient *out, struct buf *scratch)
@@ -142,6 +204,7 @@ int main(void)
         cmocka_unit_test(test_replies),
         cmocka_unit_test(test_values),
         cmocka_unit_test(test_what_is_off_is_unknown),
+        cmocka_unit_test(test_dsn_of_mail), cmocka_unit_test(test_dsn_of_rcpt),
         cmocka_unit_test(test_xclient),
         cmocka_unit_test(test_wrong_xclient),
     };

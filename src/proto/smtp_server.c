@@ -339,6 +339,10 @@ static bool step(struct smtp_server *s, str in, size_t *used, struct smtp_event 
         ev->kind = SMTP_NEED_REPLY;
         return true;
     }
+    if (s->mode != CLOSED && s->out.n >= SMTP_OUTPUT_HIGH && !s->out.failed) {
+        ev->kind = SMTP_NEED_DRAIN;
+        return true;
+    }
     uint32_t errors_max = s->config->limits.errors_max;
     if (s->mode != CLOSED && s->farewell.n > 0) {
         buf_add(&s->out, buf_str(&s->farewell));
@@ -404,6 +408,8 @@ static void ehlo_list(const struct smtp_server *s, struct buf *text)
         buf_add(text, S("\nSMTPUTF8"));
     if (config->chunking)
         buf_add(text, S("\nCHUNKING"));
+    if (config->dsn)
+        buf_add(text, S("\nDSN"));
     if (config->limits.recipients_max > 0 && config->limits.recipients_max <= RCPTMAX_MAX)
         buf_addf(text, "\nLIMITS RCPTMAX=%u", config->limits.recipients_max);
     if (config->starttls && !s->tls) /* RFC 3207 4.2: not again once it is on */

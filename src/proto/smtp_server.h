@@ -4,8 +4,9 @@
  *
  * The owner keeps the input buffer. Loop:
  *     ev = smtp_server_next(s, input, &used);   drop `used` bytes from the front of the input
- * until SMTP_NEED_INPUT or SMTP_NEED_REPLY; write out smtp_server_output(s) whenever it is not empty. Feeding the input
- * whole or byte by byte gives the same events (adjacent SMTP_CONTENT joined; ev.early aside) and the same output.
+ * until SMTP_NEED_INPUT, SMTP_NEED_REPLY or SMTP_NEED_DRAIN; write out smtp_server_output(s) whenever it is not empty.
+ * Feeding the input whole or byte by byte gives the same events (adjacent SMTP_CONTENT joined; SMTP_NEED_DRAIN and
+ * ev.early aside) and the same output.
  *
  * Events marked (reply) stop the engine until smtp_server_reply() is called; that may be later: pipelined input waits.
  * The engine itself answers everything that needs no decision: syntax errors, wrong order, HELP, NOOP, RSET, VRFY,
@@ -13,6 +14,10 @@
 #pragma once
 #include "base/buf.h"
 #include "message/address.h"
+
+/* The engine stops at SMTP_OUTPUT_HIGH bytes of unwritten output; one more reply, or with lmtp one for each recipient,
+ * is what it may have beyond that. */
+#define SMTP_OUTPUT_HIGH ((size_t)16 * 1024)
 
 struct smtp_limits {
     uint32_t line_max;       /* octets of a command line with CRLF; 2048 (also for 0) covers RFC 5321 4.5.3.1.4 and
@@ -34,6 +39,7 @@ struct smtp_server_config {
     bool auth;               /* offer AUTH, only when TLS is on; understand AUTH= of MAIL */
     str auth_mechanisms;     /* "PLAIN LOGIN SCRAM-SHA-256" */
     bool smtputf8, chunking;
+    bool dsn;                /* offer DSN (RFC 3461) */
     bool normalize_newlines; /* bare LF or CR in content: turn into CRLF; otherwise refuse at its end, 550 5.6.11 */
     struct smtp_limits limits;
 };
@@ -41,6 +47,7 @@ struct smtp_server_config {
 enum smtp_event_kind {
     SMTP_NEED_INPUT,    /* everything in the input is used up or an incomplete line */
     SMTP_NEED_REPLY,    /* waiting for smtp_server_reply (or tls_started, auth_*) */
+    SMTP_NEED_DRAIN,    /* SMTP_OUTPUT_HIGH bytes or more wait in the output: write some, then call again */
     SMTP_CONNECT,       /* (reply) first event of a session, and again after XCLIENT: 220 (text empty: "HOST ESMTP
                            Posthouse"), or 421/521 to close, or another 4xx/5xx: then only QUIT is obeyed (RFC 5321
                            3.1) */
@@ -93,6 +100,15 @@ struct smtp_mail_params {
     bool body_8bit; /* BODY=8BITMIME */
     bool smtputf8;  /* SMTPUTF8 */
     str auth;       /* AUTH= decoded xtext, n == 0 none; "<>" kept */
+    uint8_t ret;    /* RET= (RFC 3461 4.3): 1 FULL, 2 HDRS; 0 not given */
+    str envid;      /* ENVID= (4.4) decoded: 1 to 100 printable ASCII octets; n == 0 none */
+};
+
+/* Of RCPT (RFC 3461 4.1, 4.2; RFC 6533 3). */
+enum { SMTP_DSN_NEVER = 1, SMTP_DSN_SUCCESS = 2, SMTP_DSN_FAILURE = 4, SMTP_DSN_DELAY = 8 };
+struct smtp_rcpt_params {
+    uint8_t notify; /* NOTIFY=: bits; 0 not given */
+    str orcpt;      /* ORCPT= "type;address", the address decoded, at most 500 octets; n == 0 none */
 };
 
 struct smtp_event {
@@ -105,6 +121,7 @@ struct smtp_event {
                             reject_unauth_pipelining. The one thing that depends on how the input was cut */
     struct address path; /* MAIL, RCPT: parts point into ev.text; local.n == 0 && domain.n == 0 is <> */
     struct smtp_mail_params mail;
+    struct smtp_rcpt_params rcpt;
     struct smtp_xclient xclient;
 };
 

@@ -133,7 +133,7 @@ static inline bool play_refuses(struct play *p, const struct smtp_event *ev)
 
 static inline void play_log(struct play *p, const struct smtp_event *ev)
 {
-    static const char *const names[] = { "", "",    "CONNECT", "HELO",     "MAIL", "RCPT",     "DATA",
+    static const char *const names[] = { "", "", "", "CONNECT", "HELO",     "MAIL", "RCPT",     "DATA",
                                          "", "END", "RESET",   "STARTTLS", "AUTH", "RESPONSE", "CLOSE", "XCLIENT" };
     if (p->content.n > 0) {
         buf_addf(&p->log, "CONTENT %zu:", p->content.n);
@@ -161,11 +161,22 @@ static inline void play_log(struct play *p, const struct smtp_event *ev)
     buf_addf(&p->log, "%s%s\n", ev->bdat ? " bdat" : "", ev->cancelled ? " cancelled" : "");
 }
 
+static inline void play_drain(struct play *p)
+{
+    struct buf *out = smtp_server_output(p->s);
+    buf_add(&p->out, buf_str(out));
+    buf_drop(out, out->n);
+}
+
 /* True while there is more to do without input. */
 static inline bool play_event(struct play *p, const struct smtp_event *ev)
 {
     p->last = ev->kind;
     p->early |= ev->early;
+    if (ev->kind == SMTP_NEED_DRAIN) {
+        play_drain(p);
+        return true;
+    }
     if (ev->kind == SMTP_NEED_INPUT || ev->kind == SMTP_NEED_REPLY)
         return false;
     if (ev->kind == SMTP_CONTENT) {
@@ -231,9 +242,7 @@ static inline void play_run(struct play *p)
         more = play_event(p, &ev);
         buf_drop(&p->in, used);
     }
-    struct buf *out = smtp_server_output(p->s);
-    buf_add(&p->out, buf_str(out));
-    buf_drop(out, out->n);
+    play_drain(p);
 }
 
 static inline void play_feed(struct play *p, str bytes)

@@ -164,6 +164,7 @@ void smtp_envelope_mail(struct smtp_session *s, const struct smtp_event *ev)
     s->tx.early = s->early;
     s->tx.mail = ev->mail;
     s->tx.mail.auth = STR_NONE;
+    s->tx.mail.envid = arena_dup(&s->tx.arena, ev->mail.envid);
     s->tx.sender_null = ev->path.local.n == 0 && ev->path.domain.n == 0;
     s->tx.sender = s->tx.sender_null ? STR_NONE : complete(s, &ev->path);
     bool ok = room(s, ev->mail.size);
@@ -177,20 +178,18 @@ void smtp_envelope_mail(struct smtp_session *s, const struct smtp_event *ev)
         smtp_envelope_end(s);
 }
 
-static bool leads_away(const struct directory_result *r)
+/* The bounce of a message that was forwarded from here (message/srs.h). */
+static bool returns(struct smtp_session *s, str recipient)
 {
-    for (const struct directory_target *t = r->targets; t; t = t->next)
-        if (t->foreign)
-            return true;
-    return false;
+    return s->tx.sender_null && smtp_in_returns(s->in, recipient);
 }
 
-/* After policy: does the address lead to a mailbox here? Until mail can be pushed to other hosts, what leads away is
- * refused. */
+/* After policy: does the address lead anywhere? Whether a stranger may send to other hosts was the rules' affair; LMTP
+ * delivers here alone (RFC 2033 5). */
 static bool reachable(struct smtp_session *s, str recipient)
 {
     struct directory_result r;
-    struct smtp_refusal no = { 550, S("5.4.4"), STR_NONE };
+    struct smtp_refusal no = { 550, S("5.1.1"), STR_NONE };
     if (directory_resolve(&s->tx.policy->config->directory, &s->tx.arena, recipient, &r) < 0) {
         smtp_envelope_refuse(
             s, "rcpt", recipient,
@@ -198,18 +197,17 @@ static bool reachable(struct smtp_session *s, str recipient)
             S("try again"));
         return false;
     }
-    if (r.class == DIRECTORY_LOCAL && !leads_away(&r))
-        return true;
-    if (r.class == DIRECTORY_UNKNOWN) {
-        no.enhanced = S("5.1.1");
+    if (r.class == DIRECTORY_UNKNOWN && !returns(s, recipient)) {
         no.text = arena_printf(&s->tx.arena, "<%.*s>: no such mailbox here", STR_ARG(recipient));
         smtp_envelope_refuse(s, "rcpt", recipient, &no,
                              S("make the account (posthouse account add), or an alias that leads to one"));
         return false;
     }
-    no.text = arena_printf(&s->tx.arena, "<%.*s>: leads to another host, and this version cannot send there",
-                           STR_ARG(recipient));
-    smtp_envelope_refuse(s, "rcpt", recipient, &no, S("send to an address of this host's domains"));
+    if (r.class != DIRECTORY_FOREIGN || s->listener->service != CONF_LMTP)
+        return true;
+    no.enhanced = S("5.7.1");
+    no.text = arena_printf(&s->tx.arena, "<%.*s>: LMTP delivers to mailboxes of this host alone", STR_ARG(recipient));
+    smtp_envelope_refuse(s, "rcpt", recipient, &no, S("send to an address of this host's domains, or by SMTP"));
     return false;
 }
 
@@ -221,12 +219,13 @@ static bool is_duplicate(const struct smtp_transaction *tx, str recipient)
     return false;
 }
 
-static bool add_recipient(struct smtp_session *s, str recipient)
+static bool add_recipient(struct smtp_session *s, str recipient, const struct smtp_rcpt_params *params)
 {
     struct smtp_recipient *r = ARENA_NEW(&s->tx.arena, struct smtp_recipient);
     if (!r)
         return false;
-    r->record.address = recipient;
+    r->record = (struct record_recipient){ .address = recipient, .notify = params->notify,
+                                           .orcpt = arena_dup(&s->tx.arena, params->orcpt) };
     *s->tx.recipients_end = r;
     s->tx.recipients_end = &r->next;
     s->tx.n_recipients++;
@@ -251,7 +250,7 @@ void smtp_envelope_rcpt(struct smtp_session *s, const struct smtp_event *ev)
         reply(s, 250, S("2.1.5"), S("Recipient ok (already named)"));
         return;
     }
-    if (!add_recipient(s, recipient)) {
+    if (!add_recipient(s, recipient, &ev->rcpt)) {
         reply(s, 452, S("4.5.3"), S("Too many recipients"));
         return;
     }

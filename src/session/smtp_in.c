@@ -1,6 +1,7 @@
 /* Role smtp-in: listeners, the receive log and its syncs, the links to store and auth. */
 #include <errno.h>
 #include <sys/epoll.h>
+#include "message/srs.h"
 #include "session/smtp_session.h"
 
 enum { CLIENTS_MAX = 100000, PROGRESS_BATCH = 256, LOG_MEMORY_MAX = 64 << 20 };
@@ -124,6 +125,7 @@ static int configure(struct role *r)
             .auth_mechanisms = S(SASL_MECHANISMS),
             .smtputf8 = true,
             .chunking = true,
+            .dsn = true,
             .normalize_newlines = str_eq(c->smtpd_forbid_bare_newline, S("normalize")),
             .limits = { .line_max = 2048,
                         .recipients_max = (uint32_t)c->smtpd_recipient_limit,
@@ -135,9 +137,21 @@ static int configure(struct role *r)
     return 0;
 }
 
+bool smtp_in_returns(const struct smtp_in *in, str address)
+{
+    _cleanup_buf_ struct buf original = BUF(1024);
+    int64_t now = (int64_t)(in->role->env->wall_us() / 1000000);
+    return in->has_key && srs_reverse(&original, in->key, address, now) == 0;
+}
+
 /* The master sends files before the generation that goes with them. */
 static int file(struct role *r, str name, int fd)
 {
+    struct smtp_in *in = self(r);
+    if (str_eq(name, S("host_key"))) {
+        in->has_key = pread(fd, in->key, sizeof(in->key), 0) == sizeof(in->key);
+        return 0;
+    }
     return tls_files_take(&self(r)->tls, r, name, fd);
 }
 
@@ -179,9 +193,31 @@ static void accept_client(struct role *r, struct role_listener *l, int fd, const
     smtp_session_open(self(r), l, fd, peer);
 }
 
+uint64_t smtp_in_careful_ms(const struct smtp_in *in)
+{
+    uint64_t now = loop_now(in->role->loop);
+    return in->careful_until > now ? in->careful_until - now : 0;
+}
+
+/* A process before this one died of a bug, perhaps of a message, whose client is going to send it again. */
+static int be_careful(struct smtp_in *in, struct ipc_frame *f)
+{
+    uint64_t ms = unpack_u64(&f->in);
+    if (!unpack_end(&f->in) || ms > INT64_MAX)
+        return -EBADMSG;
+    in->careful_until = loop_now(in->role->loop) + ms;
+    struct buf *e = events_begin(&in->role->events, EVENT_WARN, "careful");
+    event_u64(e, "seconds", ms / 1000);
+    event_str(e, "text", S("messages are accepted without a look at their parts; their cards are made later"));
+    events_end(&in->role->events);
+    return 0;
+}
+
 static int frame(struct role *r, enum role_id peer, struct ipc_frame *f)
 {
     struct smtp_in *in = self(r);
+    if (f->type == IPC_CAREFUL)
+        return in->role ? be_careful(in, f) : -EBADMSG;
     if (peer == ROLE_AUTH)
         return auth_client_frame(&in->auth, f);
     if (f->type != IPC_LOG_APPLIED)
@@ -220,6 +256,7 @@ static void status(struct role *r, struct buf *out)
     event_u64(out, "auth_ok", c->auth_ok);
     event_u64(out, "auth_failed", c->auth_failed);
     event_u64(out, "timeouts", c->timeouts);
+    event_u64(out, "careful_s", (smtp_in_careful_ms(in) + 999) / 1000);
     event_u64(out, "syncs", log.synced_batches);
     event_u64(out, "backlog_bytes", in->reported - MIN(in->applied, in->reported));
 }

@@ -1,6 +1,6 @@
 /* A message on its way into the receive log: trace line in front, header judged by the agent, card made while it
  * streams by, held in memory while small, appended once, acknowledged after the sync that covers it
- * (DESIGN 1.1, 5.3, 8.4). */
+ * (DESIGN 1.1, 5.3, 8.4). While the role is careful (smtp_in.c) the parser sees nothing of it, and no card is made. */
 #include <errno.h>
 #include "base/date.h"
 #include "session/smtp_session.h"
@@ -72,21 +72,51 @@ static int write_received(struct smtp_session *s)
     return received_write(&s->tx.content.head, &r);
 }
 
+/* Counts the Received fields of a header that comes in pieces: loops must end without the parser too. */
+static void count_hops(struct smtp_hops *h, str piece)
+{
+    static const char name[] = "received";
+    for (size_t i = 0; i < piece.n && !h->over; i++) {
+        char c = piece.p[i];
+        if (c == '\n') {
+            h->over = !h->text;
+            h->text = false;
+            h->matched = 0;
+            continue;
+        }
+        h->text = h->text || c != '\r';
+        if (h->matched == sizeof(name) - 1 && c == ':')
+            h->n++;
+        if (h->matched == sizeof(name) - 1 && ascii_blank(c))
+            continue;
+        bool next = h->matched < sizeof(name) - 1 && ascii_lower(c) == name[h->matched];
+        h->matched = next ? h->matched + 1 : sizeof(name);
+    }
+}
+
+static void look_at(struct smtp_intake *c, str piece)
+{
+    count_hops(&c->hops, piece);
+    if (c->mime)
+        mime_feed(c->mime, piece);
+}
+
 void smtp_intake_begin(struct smtp_session *s)
 {
     struct smtp_intake *c = &s->tx.content;
     c->head = BUF(HEADER_HELD_MAX * 2);
     c->body = BUF(HEADER_HELD_MAX + CONN_INPUT_MAX);
-    c->mime = take_mime(s->in);
+    c->careful = smtp_in_careful_ms(s->in) > 0;
+    c->mime = c->careful ? NULL : take_mime(s->in);
     c->header_done = !s->agent->header;
     int r = write_received(s);
     s->in->held += c->head.n;
-    if (!c->mime || r < 0) {
+    if ((!c->mime && !c->careful) || r < 0) {
         c->refusal = REFUSE(451, "4.3.0", "Out of memory; try again later");
         return;
     }
     if (c->header_done)
-        mime_feed(c->mime, buf_str(&c->head));
+        look_at(c, buf_str(&c->head));
 }
 
 static int stream_write(struct smtp_session *s, str piece)
@@ -142,8 +172,8 @@ static void judge_header(struct smtp_session *s, size_t length)
     s->in->held -= length;
     buf_drop(&c->body, length);
     c->header_done = true;
-    mime_feed(c->mime, buf_str(&c->head));
-    mime_feed(c->mime, buf_str(&c->body));
+    look_at(c, buf_str(&c->head));
+    look_at(c, buf_str(&c->body));
 }
 
 static void hold(struct smtp_session *s, str piece)
@@ -179,7 +209,7 @@ void smtp_intake_add(struct smtp_session *s, str piece)
     if (!c->header_done) {
         add_to_header(s, piece);
     } else {
-        mime_feed(c->mime, piece);
+        look_at(c, piece);
         if (c->stream)
             stream_write(s, piece);
         else
@@ -194,28 +224,12 @@ void smtp_intake_add(struct smtp_session *s, str piece)
     }
 }
 
-static bool is_received(str header, const struct mime_field *f)
-{
-    return f->name_len == 8 && f->off + f->len <= header.n && str_istarts(str_from(header, f->off), S("received"));
-}
-
-static unsigned hops(const struct mime_parser *m)
-{
-    const struct mime_field *fields;
-    size_t n = mime_fields(m, &fields);
-    str header = mime_header_text(m);
-    unsigned count = 0;
-    for (size_t i = 0; i < n; i++)
-        count += is_received(header, &fields[i]);
-    return count;
-}
-
 static int encode_record(struct smtp_session *s, struct buf *card, struct buf *out)
 {
     struct smtp_transaction *tx = &s->tx;
     struct record_recipient *list = ARENA_ARRAY(&tx->arena, struct record_recipient, tx->n_recipients);
     size_t n = 0;
-    if (!list || card_encode(card, tx->content.mime) < 0)
+    if (!list || (tx->content.mime && card_encode(card, tx->content.mime) < 0))
         return -ENOMEM;
     for (struct smtp_recipient *r = tx->recipients; r; r = r->next)
         list[n++] = r->record;
@@ -229,6 +243,8 @@ static int encode_record(struct smtp_session *s, struct buf *card, struct buf *o
         .listener = str_z(conf_service_name[s->listener->service]),
         .protocol = protocol(s),
         .sender = tx->sender,
+        .envid = tx->mail.envid,
+        .ret = tx->mail.ret,
         .body = tx->mail.body_8bit,
         .smtputf8 = tx->mail.smtputf8,
         .generation = tx->policy->config->generation,
@@ -252,8 +268,9 @@ static void append(struct smtp_session *s)
 {
     struct smtp_intake *c = &s->tx.content;
     _cleanup_buf_ struct buf card = BUF(CARD_MAX), meta = BUF(TRANSACTION_MEMORY_MAX);
-    mime_end(c->mime);
-    if (hops(c->mime) > HOPCOUNT_MAX) {
+    if (c->mime)
+        mime_end(c->mime);
+    if (c->hops.n > HOPCOUNT_MAX) {
         c->refusal = REFUSE(554, "5.4.6", "Too many hops: the message goes in a circle");
         return;
     }
@@ -323,6 +340,8 @@ static void note_received(struct smtp_session *s)
     event_str(e, "log", S("smtp-in"));
     event_u64(e, "segment", s->tx.position.segment);
     event_u64(e, "offset", s->tx.position.offset);
+    if (s->tx.content.careful)
+        event_str(e, "card", S("later"));
     smtp_session_event_end(s);
     s->in->count.messages++;
     s->in->count.bytes += s->tx.content.size;

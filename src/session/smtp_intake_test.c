@@ -148,6 +148,44 @@ static void test_hops_at_the_limit(void **state)
     play_stop(&p);
 }
 
+/* The master says it; 0: no longer. */
+static void careful(struct role_play *p, uint64_t ms)
+{
+    struct buf b = BUF(16);
+    pack_u64(&b, ms);
+    play_send(p->master, IPC_CAREFUL, &b, -1);
+    buf_done(&b);
+    assert_int_equal(play_status(p, "careful_s"), ms / 1000);
+}
+
+static void test_a_careful_role_makes_no_card(void **state)
+{
+    (void)state;
+    _cleanup_play_ struct role_play p;
+    _cleanup_client_ struct play_client c = { .fd = -1 };
+    _cleanup_buf_ struct buf hops = BUF(65536);
+    play_smtp(&p, "");
+    play_greeted(&p, &c, PLAY_SMTP);
+    for (int round = 0; round < 3; round++) {
+        _cleanup_message_ struct play_message m = { 0 };
+        careful(&p, round == 1 ? 600000 : 0);
+        begin(&c);
+        client_send(&c, S("Subject: x\r\nReceived : by y\r\n\r\nhello\r\n.\r\n"));
+        play_read(&p, play_synced(&p), &m);
+        client_expect(&c, "250");
+        assert_true(str_ends(buf_str(&m.content), S("Received : by y\r\n\r\nhello\r\n")));
+        assert_int_equal(m.record.card.n == 0, round == 1);
+    }
+    careful(&p, 600000);
+    for (int i = 0; i < HOPCOUNT_MAX; i++)
+        buf_add(&hops, S("received\t: by x\r\n"));
+    refused(&p, &c, buf_str(&hops), "554 5.4.6");
+    begin(&c);
+    client_send(&c, str_from(buf_str(&hops), 17));
+    client_talk(&c, "\r\nReceived: by z\r\n.\r\n", "250"); /* no field, but a line of the body */
+    play_stop(&p);
+}
+
 static void submit(struct play_client *c, str header, const char *want)
 {
     client_talk(c, "MAIL FROM:<anna@example.org>\r\n", "250");
@@ -263,6 +301,7 @@ int main(void)
         cmocka_unit_test(test_a_large_message_gets_a_segment_of_its_own),
         cmocka_unit_test(test_what_is_refused_is_not_stored),
         cmocka_unit_test(test_hops_at_the_limit),
+        cmocka_unit_test(test_a_careful_role_makes_no_card),
         cmocka_unit_test(test_the_agent_judges_and_repairs_the_header),
         cmocka_unit_test(test_a_submitted_header_has_a_ceiling),
         cmocka_unit_test(test_a_refused_header_gives_its_memory_back),

@@ -2,6 +2,7 @@
 #include "session/smtp_policy.h"
 #include <errno.h>
 #include <stdio.h>
+#include "message/srs.h"
 
 enum { CHANGES_MAX = 4, WORDS_MAX = 1024 };
 
@@ -172,6 +173,8 @@ static void answer(const struct smtp_policy *p, struct arena *a, struct policy_f
         return;
     case POLICY_FACT_ADDRESS:
         f->value = (int64_t)directory_class(d, f->key); /* the two enums have one order */
+        if (f->value == POLICY_ADDRESS_UNKNOWN && srs_is(f->key))
+            f->value = POLICY_ADDRESS_LOCAL; /* whether it is a sender of ours is judged after the rules */
         f->state = POLICY_FACT_FOUND;
         return;
     case POLICY_FACT_OWNER:

@@ -4,7 +4,7 @@
 #include "session/proxy_in.h"
 #include "session/smtp_session.h"
 
-enum { SESSION_MEMORY_MAX = 65536, OUTPUT_MAX = 262144 };
+enum { SESSION_MEMORY_MAX = 65536 };
 
 static void reply(struct smtp_session *s, int code, str enhanced, str text)
 {
@@ -251,6 +251,7 @@ static void handle(struct smtp_session *s, const struct smtp_event *ev)
     case SMTP_CLOSE:
     case SMTP_NEED_INPUT:
     case SMTP_NEED_REPLY:
+    case SMTP_NEED_DRAIN:
         return;
     }
 }
@@ -284,7 +285,7 @@ static enum smtp_event_kind run(struct smtp_session *s)
         used += n;
         if (!stops(ev.kind))
             handle(s, &ev);
-    } while (!stops(ev.kind) && !s->closing && !s->is_waiting && smtp_server_output(s->engine)->n <= OUTPUT_MAX);
+    } while (!stops(ev.kind) && ev.kind != SMTP_NEED_DRAIN && !s->closing && !s->is_waiting);
     if (!s->closing)
         conn_input_used(&s->conn, used);
     if (ev.kind == SMTP_STARTTLS && !s->closing)
@@ -300,9 +301,12 @@ static void start_tls(struct smtp_session *s)
         smtp_session_close(s, "TLS is not available");
 }
 
-/* What becomes of the connection after a pump. A client that has closed its side is still answered what it sent. */
+/* What becomes of the connection after a pump. A client that has closed its side is still answered what it sent. Large
+ * pieces are read of content alone. */
 static void settle(struct smtp_session *s, enum smtp_event_kind stop, bool out)
 {
+    bool content = stop == SMTP_NEED_INPUT && smtp_server_phase(s->engine) == SMTP_PHASE_CONTENT;
+    s->conn.input_max = content ? CONN_INPUT_MAX : CONN_COMMANDS_MAX;
     if (stop == SMTP_CLOSE && out)
         smtp_session_close(s, "done");
     else if (s->tls_pending && out)
@@ -310,7 +314,7 @@ static void settle(struct smtp_session *s, enum smtp_event_kind stop, bool out)
     else if (s->conn.failed || (s->conn.eof && out && stop == SMTP_NEED_INPUT))
         smtp_session_close(s, s->conn.failed ? "connection lost" : "client left without QUIT");
     else
-        conn_pause(&s->conn, s->conn.eof || s->conn.in.n >= CONN_INPUT_MAX ||
+        conn_pause(&s->conn, s->conn.eof || s->conn.in.n >= s->conn.input_max ||
                                  (stop == SMTP_NEED_REPLY && s->conn.in.n > 4096) || (!out && s->conn.in.n > 4096));
 }
 
@@ -325,9 +329,11 @@ void smtp_session_pump(struct smtp_session *s)
         stop = s->is_waiting ? SMTP_NEED_REPLY : run(s);
         s->pumping = false;
         out = !s->closing && flush(s);
-    } while (out && !s->closing && !stops(stop));
+    } while (out && !s->closing && !stops(stop) && stop != SMTP_NEED_DRAIN);
     if (!s->closing)
         settle(s, stop, out);
+    if (!s->closing && out && stop == SMTP_NEED_DRAIN)
+        conn_again(&s->conn);
 }
 
 /* The client is known: the session begins. */
@@ -397,6 +403,8 @@ void smtp_session_open(struct smtp_in *in, struct role_listener *l, int fd, cons
 {
     struct smtp_session *s = l->conf ? new_session(in, l) : NULL;
     bool opened = s && s->engine && conn_open(&s->conn, in->role->loop, fd, peer) == 0;
+    if (opened)
+        s->conn.input_max = CONN_COMMANDS_MAX;
     if (!opened) {
         if (!s || !s->engine) /* else conn_open has closed it */
             refuse_connection(in, fd, S("Out of memory; try again later"));

@@ -32,6 +32,7 @@ struct smtp_in {
     uint64_t reported;                     /* bytes announced as durable … */
     uint64_t applied;                      /* … and applied by the store, since attach */
     struct tls_files tls;
+    bool has_key; uint8_t key[16];         /* of this host: SRS, marks of loops */
     struct auth_client auth;
     struct event_flood flood;
     struct map clients;                    /* address -> struct smtp_client */
@@ -42,6 +43,7 @@ struct smtp_in {
     size_t held;                           /* bytes of content in memory */
     struct mime_parser *spare_mime[128]; size_t n_spare_mime;
     struct { bool known; uint64_t asked_at, bytes, received; } room; /* free on the disk */
+    uint64_t careful_until;                /* loop_now(): no parser before; 0 never */
     struct smtp_counters count;
 };
 
@@ -49,8 +51,16 @@ struct smtp_client { uint32_t connections; };
 
 struct smtp_recipient { struct record_recipient record; struct smtp_recipient *next; };
 
+struct smtp_hops { /* Received fields so far */
+    uint32_t n;
+    size_t matched; /* bytes of the field's name in this line */
+    bool text, over; /* the line is not empty; the header has ended */
+};
+
 struct smtp_intake { /* the message under way */
-    struct mime_parser *mime;
+    struct mime_parser *mime; /* NULL: careful */
+    bool careful;
+    struct smtp_hops hops;
     struct buf head, body;    /* what was not yet given to the log */
     struct log_stream *stream;
     uint64_t size;
@@ -97,6 +107,10 @@ struct smtp_session {
     uint32_t messages;
 };
 
+/* smtp_in.c */
+/* Is the address one that this host made of a foreign sender when it forwarded his mail, not too long ago? */
+bool smtp_in_returns(const struct smtp_in *in, str address);
+
 /* smtp_serve.c */
 void smtp_session_open(struct smtp_in *in, struct role_listener *l, int fd, const struct sockaddr *peer);
 void smtp_session_pump(struct smtp_session *s);
@@ -114,6 +128,9 @@ bool smtp_client_header(struct smtp_session *s);
 void smtp_client_begin(struct smtp_session *s); /* the client is known, greeting comes next */
 void smtp_client_xclient(struct smtp_session *s, const struct smtp_event *ev);
 void smtp_client_release(struct smtp_session *s); /* gives its place in the count of connections back */
+
+/* smtp_in.c */
+uint64_t smtp_in_careful_ms(const struct smtp_in *in); /* so long no parser reads messages; 0: they are read */
 
 /* smtp_envelope.c */
 void smtp_envelope_mail(struct smtp_session *s, const struct smtp_event *ev);

@@ -37,8 +37,12 @@ struct copy {
     uint64_t at, since_rest, began_ms;
 };
 
+/* What was written goes to the disk at once: many small syncs stand less in the way of those of the journal than one
+ * of a whole segment, and the time of a slow disk counts as work. */
 static int rest(struct copy *p)
 {
+    if (fdatasync(p->out_fd) < 0)
+        return -errno;
     struct compactor *c = p->c;
     uint64_t now = c->env->mono_ms(), wait = MIN((now - p->began_ms) * REST_FACTOR, 2000u);
     struct timespec until;

@@ -92,6 +92,21 @@ struct index_message {
  * the call; a negative result ends the walk with it. */
 int index_walk(struct index *ix, uint64_t mailbox, int (*each)(void *arg, const struct index_message *m), void *arg);
 
+/* A message whose record has no card, and none was made since (index_cards.c). */
+struct index_cardless {
+    str log; /* valid until the next change of the index */
+    struct log_position at;
+    uint64_t content_len;
+    uint8_t session[16]; uint32_t number;
+};
+/* The first of them: 1, or 0 when there is none. */
+int index_card_wanted(struct index *ix, struct index_cardless *out);
+/* In a transaction. 1 kept; 0: no such message waits for one. */
+int index_card_set(struct index *ix, str log, struct log_position at, str card);
+/* Adds the card of the message at that place to *out. 1; 0: none is here, *out_wanted: nor in the message's record.
+ * Also the error of the buf. */
+int index_card_get(struct index *ix, str log, struct log_position at, bool *out_wanted, struct buf *out);
+
 /* Says in words where the two differ, at most a few for each table. The number of differences said, or negative
  * errno. */
 int index_compare(struct index *a, struct index *b, void (*say)(void *arg, str sentence), void *arg);

@@ -6,6 +6,7 @@
  * and changes nothing. */
 #include <errno.h>
 #include "store/index_internal.h"
+#include "store/index_queue_internal.h"
 
 /* 1: this stretch is new, 0: it was applied before. */
 static int cover(struct index *ix, str log, uint64_t segment, uint64_t offset, uint64_t end, bool again)
@@ -68,8 +69,12 @@ static int apply_delivered(struct index *ix, const struct journal_record *r)
     }
     state->unplaced += d->n_unplaced;
     k = lost ? index_row_gap_add(ix, d->offset, d->end) : 0;
+    if (k >= 0 && d->no_card && d->n_placed)
+        k = index_row_card_want(ix, d);
     if (k >= 0 && d->n_unplaced)
         k = index_row_held(ix);
+    if (k >= 0 && d->queue.present)
+        k = apply_queue(ix, r);
     return MIN(k, 0);
 }
 

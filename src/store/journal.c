@@ -225,7 +225,7 @@ int journal_replay(struct journal *j, const struct journal_replay *how, struct j
     return 0;
 }
 
-static int drop_empty(struct journal *j)
+static void drop_empty(struct journal *j)
 {
     for (size_t i = 0; i < j->n_segments; i++) {
         char name[32];
@@ -243,11 +243,12 @@ static int drop_empty(struct journal *j)
         if (k == -ENODATA)
             unlinkat(j->config.dir_fd, name, 0);
     }
-    return 0;
 }
 
+/* Those without a record go first, for the new one may need their room. A number that held none may come again. */
 int journal_start(struct journal *j)
 {
+    drop_empty(j);
     struct syncer_config sync = {
         .dir_fd = j->config.dir_fd, .kind = 2, .segment_size = j->config.segment_size, .pool = POOL,
         .env = j->config.env, .first_number = j->n_segments ? j->segments[j->n_segments - 1] + 1 : 1,
@@ -258,7 +259,7 @@ int journal_start(struct journal *j)
     if (r < 0)
         return r;
     j->end = SEGMENT_HEADER_SIZE;
-    return drop_empty(j);
+    return 0;
 }
 
 int journal_fd(const struct journal *j)

@@ -3,6 +3,7 @@
 #pragma once
 #include "base/arena.h"
 #include "base/buf.h"
+#include "store/journal_queue.h"
 
 enum journal_kind {
 #define JOURNAL_RECORD(code, name) JOURNAL_##name = code,
@@ -39,10 +40,12 @@ struct journal_delivered {
     uint8_t session[16];
     uint32_t number;
     bool again;      /* fills a gap that damage left: not in the order of the log */
+    bool no_card;    /* its record has none */
     const struct journal_placement *placed;
     size_t n_placed;
     const struct journal_unplaced *unplaced;
     size_t n_unplaced;
+    struct journal_queue queue; /* records of the first version have none */
 };
 
 /* A stretch of a receive log that gives no message: damage, or a record that cannot be read. */

@@ -22,7 +22,7 @@ static const struct journal_record samples[] = {
     { .kind = JOURNAL_delivered, .delivered = { .log = { "in", 2 }, .segment = 3, .offset = 64, .end = 1000,
                                                 .content_len = 800, .meta_len = 70, .received_us = 5,
                                                 .session = "0123456789abcde", .number = 2,
-                                                .again = true, .placed = placed, .n_placed = 2, .unplaced = unplaced,
+                                                .again = true, .no_card = true, .placed = placed, .n_placed = 2, .unplaced = unplaced,
                                                 .n_unplaced = 1 } },
     { .kind = JOURNAL_skipped, .skipped = { .log = { "in", 2 }, .segment = 3, .offset = 64, .end = 72,
                                             .reason = { "why", 3 } } },
@@ -69,7 +69,7 @@ static void test_delivered(void **state)
     assert_int_equal(journal_record_decode(&a, buf_str(&b), 1, &r), 0);
     const struct journal_delivered *d = &r.delivered, *want = &samples[1].delivered;
     assert_true(d->segment == 3 && d->offset == 64 && d->end == 1000 && d->content_len == 800 && d->meta_len == 70 &&
-                d->again);
+                d->again && d->no_card);
     assert_memory_equal(d->session, want->session, 16);
     assert_int_equal(d->n_placed, 2);
     assert_true(d->placed[1].mailbox == UINT64_MAX && d->placed[1].uid == UINT32_MAX);

@@ -20,6 +20,8 @@ enum field_tag {
     FIELD_PROTOCOL,
     FIELD_ENVID,
     FIELD_CARD,
+    FIELD_DSN,
+    FIELD_DELIVERED_TO,
     FIELD_END = 0xff,
 };
 
@@ -42,6 +44,7 @@ static const struct text_field {
 
 enum { FLAG_SMTPUTF8 = 1, FLAG_REQUIRETLS = 2 };
 #define FIXED_LEN (16 + 4 + 8 + 1 + 1 + 1 + 1 + 8)
+#define DSN_LEN (8 + 8)
 #define RECIPIENT_MIN (4 + 4 + 1 + 1) /* encoded, with both strings empty */
 
 static void encode_fixed(struct buf *out, const struct message_record *m)
@@ -79,6 +82,22 @@ static void encode_recipients(struct buf *out, const struct message_record *m)
     }
 }
 
+static void encode_delivered_to(struct buf *out, const struct message_record *m)
+{
+    uint64_t n = 4;
+    for (size_t i = 0; i < m->n_delivered_to; i++)
+        n += 4 + m->delivered_to[i].n;
+    if (n > UINT32_MAX) {
+        out->failed = out->failed ? out->failed : -ENOBUFS;
+        return;
+    }
+    pack_u8(out, FIELD_DELIVERED_TO);
+    pack_u32(out, (uint32_t)n);
+    pack_u32(out, (uint32_t)m->n_delivered_to);
+    for (size_t i = 0; i < m->n_delivered_to; i++)
+        pack_str(out, m->delivered_to[i]);
+}
+
 int message_record_encode(struct buf *out, const struct message_record *m)
 {
     encode_fixed(out, m);
@@ -90,6 +109,14 @@ int message_record_encode(struct buf *out, const struct message_record *m)
         pack_u8(out, text_fields[i].tag);
         pack_str(out, value);
     }
+    if (m->dsn_of || m->dsn_event) {
+        pack_u8(out, FIELD_DSN);
+        pack_u32(out, DSN_LEN);
+        pack_u64(out, m->dsn_of);
+        pack_u64(out, m->dsn_event);
+    }
+    if (m->n_delivered_to)
+        encode_delivered_to(out, m);
     pack_u8(out, FIELD_END);
     pack_str(out, S("."));
     return out->failed;
@@ -134,12 +161,40 @@ static int decode_recipients(struct arena *a, str value, struct message_record *
     return unpack_end(&u) ? 0 : -EBADMSG;
 }
 
+static int decode_dsn(str value, struct message_record *m)
+{
+    struct unpack u = UNPACK(value);
+    m->dsn_of = unpack_u64(&u);
+    m->dsn_event = unpack_u64(&u);
+    return unpack_end(&u) ? 0 : -EBADMSG;
+}
+
+static int decode_delivered_to(struct arena *a, str value, struct message_record *m)
+{
+    struct unpack u = UNPACK(value);
+    uint32_t n = unpack_u32(&u);
+    if (u.bad || n > u.in.n / 4)
+        return -EBADMSG;
+    str *list = ARENA_ARRAY(a, str, n);
+    if (!list)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < n; i++)
+        list[i] = unpack_str(&u);
+    m->delivered_to = list;
+    m->n_delivered_to = n;
+    return unpack_end(&u) ? 0 : -EBADMSG;
+}
+
 static int decode_field(struct arena *a, uint8_t tag, str value, struct message_record *m)
 {
     if (tag == FIELD_FIXED)
         return decode_fixed(value, m) ? 0 : -EBADMSG;
     if (tag == FIELD_RECIPIENTS)
         return decode_recipients(a, value, m);
+    if (tag == FIELD_DSN)
+        return decode_dsn(value, m);
+    if (tag == FIELD_DELIVERED_TO)
+        return decode_delivered_to(a, value, m);
     for (size_t i = 0; i < ARRAY_LEN(text_fields); i++)
         if (text_fields[i].tag == tag) {
             *(str *)((char *)m + text_fields[i].at) = value;

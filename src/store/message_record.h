@@ -7,8 +7,8 @@
 
 struct record_recipient {
     str address;          /* canonical, as accepted at RCPT */
-    str orcpt;            /* DSN, later */
-    uint8_t notify;       /* DSN bits, later */
+    str orcpt;            /* of RCPT, "type;address", decoded; empty: none */
+    uint8_t notify;       /* 1 NEVER, 2 SUCCESS, 4 FAILURE, 8 DELAY; 0: not given */
     uint8_t verdict;      /* 0 accept, 1 junk, 2 quarantine */
 };
 
@@ -18,11 +18,13 @@ struct message_record {
     uint64_t received_us; /* wall clock at the end of the content */
     str client_addr, client_name, helo, tls, account, listener, protocol;
     str sender;           /* canonical, empty for <> */
-    str envid; uint8_t ret, body, priority; /* body: 0 7bit, 1 8bitmime */
+    str envid; uint8_t ret, body, priority; /* ret: 1 FULL, 2 HDRS; body: 0 7bit, 1 8bitmime; priority: 1 high, 2 low */
     bool smtputf8, requiretls;
     uint64_t generation;  /* of the directory that judged it */
     const struct record_recipient *recipients; size_t n_recipients;
     str card;
+    uint64_t dsn_of, dsn_event; /* it is the DSN of that event (store_queue.h); 0: is none */
+    const str *delivered_to; size_t n_delivered_to; /* what Delivered-To lines signed by this host name */
 };
 
 int message_record_encode(struct buf *out, const struct message_record *m);

@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "store/store_internal.h"
+#include "store/store_queue_internal.h"
 
 #define MAILBOXES_IN_MEMORY ((size_t)1 << 20)
 #define CHUNK_MAX ((size_t)1 << 20)
@@ -18,6 +19,9 @@
 /* With a full disk so much is staged before the store gives up. */
 #define BATCH_BYTES_STUCK (16 * BATCH_BYTES)
 #define UIDS_A_RECORD 4096
+/* Of the queue, without a commit of the index: most of its messages are gone before they get a row. */
+#define DEFERRED_BYTES ((size_t)1 << 20)
+#define DEFERRED_MS 200
 
 void store_note(struct store *s, const char *fmt, ...)
 {
@@ -74,6 +78,9 @@ static void batch_clear(struct batch *b)
     b->last_lsn = b->log_bytes = 0;
     b->notes = NULL;
     b->notes_end = &b->notes;
+    b->queued = NULL;
+    b->queued_end = &b->queued;
+    b->only_queue = true;
 }
 
 int store_open(const struct store_config *config, struct store **out)
@@ -87,15 +94,17 @@ int store_open(const struct store_config *config, struct store **out)
     s->payload = BUF(PAYLOAD_MAX);
     s->chunk = BUF(CHUNK_MAX);
     s->meta = BUF(META_MAX);
+    s->deferred = BUF(4 * PAYLOAD_MAX);
     for (size_t i = 0; i < ARRAY_LEN(s->batches); i++) {
         s->batches[i] = (struct batch){ .frames = BUF(2 * PAYLOAD_MAX), .arena = ARENA(BATCH_ARENA) };
         batch_clear(&s->batches[i]);
     }
     s->open = &s->batches[0];
+    s->queue = queue_new(config->env);
     uint8_t key[16];
     config->env->random(key, sizeof(key));
     map_init(&s->boxes, MAILBOXES_IN_MEMORY, key);
-    int r = open_all(s);
+    int r = s->queue ? open_all(s) : -ENOMEM;
     if (r < 0) {
         store_close(s);
         return r == -EBADMSG ? -EIO : r;
@@ -117,6 +126,7 @@ void store_close(struct store *s)
     if (!s)
         return;
     store_compaction_free(s->compaction);
+    queue_free(s->queue);
     journal_free(s->journal);
     index_close(s->index);
     store_logs_free(s);
@@ -128,6 +138,7 @@ void store_close(struct store *s)
     buf_done(&s->payload);
     buf_done(&s->chunk);
     buf_done(&s->meta);
+    buf_done(&s->deferred);
     int fds[] = { s->data_fd, s->logs_fd, s->journal_dir_fd, s->lock_fd, s->compaction_fd };
     for (size_t i = 0; i < ARRAY_LEN(fds); i++)
         if (fds[i] >= 0)
@@ -139,6 +150,15 @@ void store_set_directory(struct store *s, const struct directory *d)
 {
     s->directory = *d;
     s->has_directory = true;
+}
+
+/* Does only the queue wait for it? A DSN is none of these: that it was made must be seen in the index. */
+static bool is_of_queue(const struct journal_record *r)
+{
+    const struct journal_delivered *d = &r->delivered;
+    if (r->kind == JOURNAL_delivered)
+        return d->queue.n && !d->n_placed && !d->n_unplaced && !d->again && !d->queue.dsn_event;
+    return r->kind == JOURNAL_attempted || r->kind == JOURNAL_queue_changed;
 }
 
 int store_stage(struct store *s, struct journal_record *r)
@@ -155,7 +175,9 @@ int store_stage(struct store *s, struct journal_record *r)
         b->frames.n = before;
         return -ENOMEM;
     }
+    b->first_lsn = before ? b->first_lsn : s->next_lsn;
     b->last_lsn = s->next_lsn++;
+    b->only_queue = b->only_queue && is_of_queue(r);
     return 0;
 }
 
@@ -187,26 +209,59 @@ static int apply_frames(struct store *s, str frames)
     return r;
 }
 
-/* The batch under way is durable: into the index with it, then it may be told. */
-static int apply_batch(struct store *s)
+/* What was deferred, and then these. */
+static int commit_frames(struct store *s, str frames)
 {
-    struct batch *b = s->flying;
     int r = index_begin(s->index);
     if (r == 0)
-        r = apply_frames(s, buf_str(&b->frames));
+        r = apply_frames(s, buf_str(&s->deferred));
+    if (r == 0)
+        r = apply_frames(s, frames);
     if (r == 0)
         r = index_commit(s->index);
     if (r < 0)
         index_rollback(s->index);
     if (r == -EBADMSG)
         r = store_reindex(s);
+    if (r == 0)
+        buf_clear(&s->deferred);
+    return r;
+}
+
+static int into_index(struct store *s, const struct batch *b)
+{
+    uint64_t now = s->config.env->mono_ms();
+    if (!b->only_queue || s->deferred.n + b->frames.n > DEFERRED_BYTES ||
+        (s->deferred.n && now - s->deferred_ms > DEFERRED_MS))
+        return commit_frames(s, buf_str(&b->frames));
+    s->deferred_ms = s->deferred.n ? s->deferred_ms : now;
+    return buf_add(&s->deferred, buf_str(&b->frames));
+}
+
+bool store_deferred(const struct store *s)
+{
+    return s->deferred.n > 0;
+}
+
+int store_commit_deferred(struct store *s)
+{
+    return s->deferred.n ? commit_frames(s, STR_NONE) : 0;
+}
+
+
+/* The batch under way is durable: into the index with it, then it may be told. */
+static int apply_batch(struct store *s)
+{
+    struct batch *b = s->flying;
+    int r = into_index(s, b);
     if (r < 0)
         return r;
     s->flying = NULL;
     for (const struct placed_note *n = b->notes; n; n = n->next)
         s->config.placed(s->config.arg, &n->placement);
+    r = queue_published(s, b);
     batch_clear(b);
-    return 0;
+    return r;
 }
 
 static int apply_durable(struct store *s)
@@ -266,6 +321,15 @@ int store_make_way(struct store *s)
     return r;
 }
 
+int store_commit(struct store *s)
+{
+    int r = s->failed ? s->failed : store_commit_deferred(s);
+    if (r != -ENOSPC)
+        return r;
+    say_stuck(s);
+    return 0;
+}
+
 /* A damaged index is made anew; nothing of it was the truth. */
 static int mend(struct store *s, int r)
 {
@@ -280,12 +344,21 @@ int store_publish(struct store *s)
     if (s->failed)
         return s->failed;
     journal_clear(s->journal);
-    return mend(s, apply_durable(s));
+    int r = mend(s, apply_durable(s));
+    if (r != -ENOSPC)
+        return r;
+    say_stuck(s);
+    return 0;
 }
 
 bool store_syncing(const struct store *s)
 {
-    return s->flying;
+    return s->flying && journal_durable(s->journal) < s->flying->last_lsn && !journal_failed(s->journal);
+}
+
+bool store_stuck(const struct store *s)
+{
+    return s->stuck;
 }
 
 int store_turn(struct store *s)
@@ -324,7 +397,7 @@ int store_flush(struct store *s)
     int r = s->failed;
     while (r == 0 && !store_idle(s))
         r = push_on(s);
-    return r;
+    return r < 0 ? r : store_commit_deferred(s);
 }
 
 static int find_or_create(struct store *s, str account, str name, struct index_mailbox *out)

@@ -10,6 +10,8 @@
 #include "store/message_record.h"
 #include "store/segment.h"
 
+#define LOG_NAME_MAX 64
+
 struct store;
 
 struct store_placement {  /* told once a message is visible in a mailbox */
@@ -55,8 +57,14 @@ int store_log_synced(struct store *s, str log, struct log_position to);
 int store_turn(struct store *s);
 /* Only commits and publishes what is durable; what is staged waits for store_turn(). Errors as there. */
 int store_publish(struct store *s);
+/* What is durable but not yet in the index, because only the queue asks for it: to be committed within a moment, by
+ * store_commit(). Errors as store_turn(). */
+bool store_deferred(const struct store *s);
+int store_commit(struct store *s);
 /* True while a sync of the journal is under way; store_turn() would write nothing. */
 bool store_syncing(const struct store *s);
+/* True since a turn found no room on the disk; the next one that finds some goes on with what waits. */
+bool store_stuck(const struct store *s);
 int store_fd(const struct store *s); /* eventfd */
 /* True when nothing is staged, unsynced or uncommitted. */
 bool store_idle(const struct store *s);
@@ -79,6 +87,22 @@ uint64_t store_durable(const struct store *s);
 /* A read-only descriptor of a segment, for the access role. Caller closes. -ENOENT: gone. */
 int store_segment_open(struct store *s, str log, uint64_t segment, int *out_fd);
 
+/* The card of a message (message/card.h), added to *out: of its record, or the one made since. 1; 0: there is none yet;
+ * -ENOENT, -EBADMSG: the record is gone or damaged; or the buf's error. */
+int store_card(struct store *s, str log, struct log_position at, struct buf *out);
+/* The first message that has none, 1, or 0 if there is none; errors as store_turn(). session is empty (zeros) if it is
+ * in no mailbox. */
+struct store_cardless {
+    char log[LOG_NAME_MAX + 1];
+    struct log_position position;
+    uint64_t content_len;
+    uint8_t session[16]; uint32_t number;
+};
+int store_cardless(struct store *s, struct store_cardless *out);
+/* Keeps its card; a message that compaction moved takes it along. 1; 0: it is gone, moved, or has one; -ENOSPC; errors
+ * as store_turn(). */
+int store_card_set(struct store *s, str log, struct log_position at, str card);
+
 /* Compaction. Begins a pass over all segments (one that is under way is followed by another). `now`: without regard for
  * the retention and without rest. 0 or negative errno. */
 int store_compact(struct store *s, bool now, uint64_t retention_us);
@@ -89,6 +113,8 @@ int store_compact_step(struct store *s, uint64_t oldest_reader);
 struct store_compaction {
     uint64_t passes, moved, copied_bytes, removed; /* since the start: passes, messages, bytes, segments */
     uint64_t pending; /* segments that wait for their last readers or the end of a backup */
+    uint64_t postponed; /* segments of the last pass that were not copied for want of room */
+    bool waits; /* after a step that returned 0: the pass goes on when the journal can be written again */
 };
 void store_compaction(const struct store *s, struct store_compaction *out);
 /* While *out_fd is open, no process removes a segment of the store in data_fd. Waits for one that is being removed. */

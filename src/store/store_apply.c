@@ -1,7 +1,7 @@
 /* Expanding a message's recipients and staging the record that places it: see store.h and DESIGN 2. */
 #include <errno.h>
 #include <stdlib.h>
-#include "store/store_internal.h"
+#include "store/store_foreign.h"
 
 /* More final recipients than this one message does not get; the rest goes to postmaster. */
 #define TARGETS_MAX 200000
@@ -30,6 +30,7 @@ struct expansion {
     struct refused *refused, **refused_end;
     size_t n_targets, n_refused;
     struct map seen; /* accounts, once there are more than FEW */
+    struct foreign foreign;
     bool no_memory;
 };
 
@@ -105,9 +106,10 @@ static void add_postmaster(struct expansion *e, str recipient, str reason)
         add_refused(e, recipient, reason);
 }
 
-static void expand_recipient(struct expansion *e, str recipient)
+static void expand_recipient(struct expansion *e, const struct record_recipient *to)
 {
     struct directory_result result = { 0 };
+    str recipient = to->address;
     if (directory_resolve(&e->store->directory, e->arena, recipient, &result) < 0) {
         e->no_memory = true;
         return;
@@ -116,14 +118,12 @@ static void expand_recipient(struct expansion *e, str recipient)
         add_postmaster(e, recipient, arena_printf(e->arena, "%.*s is not an address of this host (any more)",
                                                   STR_ARG(recipient)));
     bool too_many = false;
-    for (const struct directory_target *t = result.targets; t && !e->no_memory; t = t->next) {
-        if (t->foreign)
-            add_postmaster(e, recipient, arena_printf(e->arena, "%.*s is not on this host, and there is no way out yet",
-                                                      STR_ARG(t->address)));
-        else if (!add_target(e, t->address, recipient, STR_NONE))
+    for (const struct directory_target *t = result.targets; t && !e->no_memory; t = t->next)
+        if (!t->foreign && !add_target(e, t->address, recipient, STR_NONE))
             too_many = true;
-    }
-    if (too_many)
+    int r = foreign_add(&e->foreign, to, &result);
+    e->no_memory = e->no_memory || r == -ENOMEM;
+    if (too_many || r == -E2BIG)
         add_refused(e, recipient, S("one message has too many final recipients"));
 }
 
@@ -292,22 +292,26 @@ static int expand_and_stage(struct expansion *e, const struct log_message *m, co
 {
     struct store *s = e->store;
     for (size_t i = 0; i < message->n_recipients && !e->no_memory; i++)
-        expand_recipient(e, message->recipients[i].address);
+        expand_recipient(e, &message->recipients[i]);
     if (e->no_memory)
         return -ENOMEM;
     struct journal_record record = { .kind = JOURNAL_delivered, .delivered = {
         .log = m->log, .segment = m->segment, .offset = m->header.offset, .end = record_end(&m->header),
         .content_len = m->header.content_len, .meta_len = m->header.meta_len, .received_us = message->received_us,
-        .number = message->number, .again = m->again } };
+        .number = message->number, .again = m->again, .no_card = message->card.n == 0 } };
     struct journal_delivered *d = &record.delivered;
     memcpy(d->session, message->session, sizeof(d->session));
     int r = place_targets(e, m, message->sender, d);
     if (r == 0)
         r = list_refused(e, d);
     if (r == 0)
+        r = foreign_end(&e->foreign, &d->queue);
+    if (r == 0)
         r = note_placements(s, message, d, s->next_lsn);
     if (r == 0)
         r = store_stage(s, &record);
+    if (r == 0 && d->queue.present)
+        r = foreign_staged(s, &record);
     if (r == 0)
         s->open->log_bytes += d->end - d->offset;
     return r;
@@ -343,13 +347,16 @@ static int stage_once(struct store *s, const struct log_message *m)
     e.targets_end = &e.targets;
     e.refused_end = &e.refused;
     map_init(&e.seen, TARGETS_MAX, s->boxes.key);
+    r = foreign_begin(&e.foreign, s, a, message);
     struct placed_note **notes_end = s->open->notes_end;
-    r = expand_and_stage(&e, m, message);
+    if (r == 0)
+        r = expand_and_stage(&e, m, message);
     if (r < 0) { /* nothing of it was staged but mailboxes, which do no harm */
         s->open->notes_end = notes_end;
         *notes_end = NULL;
     }
     map_done(&e.seen);
+    foreign_done(&e.foreign);
     return r;
 }
 

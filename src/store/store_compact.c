@@ -6,7 +6,9 @@
  * 1. A copy is durable before its `relocated` record is staged; a segment is removed only when the committed index,
  *    made of durable records, names nothing in it.
  * 2. Whoever opened a mailbox before that may still hold its old places: removal waits until no such reader is left.
- * 3. A copy that no record speaks of is nothing: removed at the next start. */
+ * 3. A copy that no record speaks of is nothing: removed at the next start.
+ * 4. A copy leaves room for a segment of the journal. With less than a tenth of the disk free, the next copy waits until
+ *    the segment that the last one emptied is removed, so that never more than one is borrowed. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -19,6 +21,7 @@
 
 #define ROWS_A_STEP 16
 #define MOVES_A_STEP 512
+#define MOVES_A_RECORD ((size_t)128) /* and a commit: mail that comes meanwhile waits for them */
 #define MOVES_MAX ((size_t)1 << 20)
 #define PENDING_MAX 4096
 #define LOCK_NAME "compaction.lock"
@@ -34,6 +37,10 @@ struct pending { /* to be removed */
 struct compaction {
     enum state state;
     bool now, again;     /* again: asked for while a pass was under way */
+    bool first_remove;   /* the scan goes on when what can be removed is */
+    bool kept;           /* nothing more could be removed */
+    bool said;           /* that there is no room */
+    uint64_t removed_before; /* this pass */
     uint64_t retention_us;
     struct index_segment at;    /* where the scan is; `name` is `log` */
     char log[LOG_NAME_MAX];
@@ -120,6 +127,15 @@ int store_compact_recover(struct store *s)
     return dir_fd < 0 ? dir_fd : drop_orphans(s, dir_fd);
 }
 
+static void begin_pass(struct compaction *c)
+{
+    c->state = SCAN;
+    c->again = c->kept = false;
+    c->at = (struct index_segment){ 0 };
+    c->stats.postponed = 0;
+    c->removed_before = c->stats.removed;
+}
+
 int store_compact(struct store *s, bool now, uint64_t retention_us)
 {
     int r = s->compaction ? 0 : compaction_new(s);
@@ -132,8 +148,7 @@ int store_compact(struct store *s, bool now, uint64_t retention_us)
         c->again = true;
         return 0;
     }
-    c->state = SCAN;
-    c->at = (struct index_segment){ 0 };
+    begin_pass(c);
     return 0;
 }
 
@@ -143,11 +158,29 @@ static bool is_old(const struct store *s, uint64_t dead_us)
     return c->now || s->config.env->wall_us() >= dead_us + c->retention_us;
 }
 
-/* While the dead part has to be kept for a time, a copy of the rest needs more room, not less. */
-static bool has_room(const struct store *s)
+/* Whether what is live in the segment may be copied now. While the dead part has to be kept for a time, a copy needs more
+ * room, not less. 0, 1, or 2: after something was removed. */
+static int may_copy(struct store *s)
 {
+    struct compaction *c = s->compaction;
     struct statvfs v;
-    return fstatvfs(s->data_fd, &v) == 0 && v.f_bavail > v.f_blocks / 10;
+    if (c->at.dead < c->at.end / 2 || fstatvfs(s->data_fd, &v) < 0)
+        return 0;
+    bool tight = v.f_bavail <= v.f_blocks / 10;
+    if (tight && !is_old(s, c->at.dead_us))
+        return 0;
+    uint64_t room = (uint64_t)v.f_bavail * v.f_frsize;
+    uint64_t needed = c->at.end - MIN(c->at.dead, c->at.end) + s->config.segment_size;
+    if (!s->stuck && room >= needed && !(tight && c->n_pending))
+        return 1;
+    if (c->n_pending && !c->kept)
+        return 2;
+    c->stats.postponed++;
+    if (room < needed && !c->said)
+        store_note(s, "compaction waits for room: %llu bytes are free, %llu are needed", (unsigned long long)room,
+                   (unsigned long long)needed);
+    c->said |= room < needed;
+    return 0;
 }
 
 static bool is_pending(const struct compaction *c, str log, uint64_t segment)
@@ -179,7 +212,7 @@ static bool is_complete(const struct index_segment *g, const struct stat *st)
     return g->sealed || (g->end > SEGMENT_HEADER_SIZE && (uint64_t)st->st_size == g->end);
 }
 
-/* One segment the scan has come to. 0, 1: to be copied, negative errno. */
+/* One segment the scan has come to. 0, 1: to be copied, 2: again after something was removed, negative errno. */
 static int look_at(struct store *s, int dir_fd)
 {
     struct compaction *c = s->compaction;
@@ -192,7 +225,7 @@ static int look_at(struct store *s, int dir_fd)
         return 0;
     if (!c->at.used)
         return is_old(s, c->at.dead_us) ? add_pending(s, c->at.name, c->at.segment) : 0;
-    return c->at.dead >= c->at.end / 2 && (is_old(s, c->at.dead_us) || has_room(s));
+    return may_copy(s);
 }
 
 static int scan(struct store *s)
@@ -216,6 +249,12 @@ static int scan(struct store *s)
         r = dir_fd < 0 ? dir_fd : look_at(s, dir_fd);
         if (r < 0)
             return r;
+        if (r == 2) {
+            c->at.segment--; /* it is looked at once more */
+            c->first_remove = true;
+            c->state = REMOVE;
+            return 0;
+        }
         if (r == 1) {
             c->state = LIST;
             c->last = (struct journal_move){ 0 };
@@ -293,14 +332,28 @@ static int copied(struct store *s)
     return 0;
 }
 
+/* The journal cannot be written: the room of the copy is worth more than the copy. */
+static int drop_copy(struct store *s)
+{
+    struct compaction *c = s->compaction;
+    char name[32];
+    segment_name(c->job.to_number, name);
+    _cleanup_close_ int dir_fd = store_log_dir(s, STORE_LOG);
+    if (dir_fd < 0 || unlinkat(dir_fd, name, 0) < 0)
+        return dir_fd < 0 ? dir_fd : -errno;
+    return -ENOSPC;
+}
+
 static int stage(struct store *s)
 {
     struct compaction *c = s->compaction;
-    if (store_batch_full(s))
+    if (s->stuck)
+        return drop_copy(s);
+    if (store_committed(s) < c->lsn || store_batch_full(s))
         return 0;
     struct journal_record record = { .kind = JOURNAL_relocated, .relocated = {
         .log = c->at.name, .segment = c->at.segment, .to_log = STORE_LOG, .to_segment = c->job.to_number,
-        .end = c->job.end, .moves = c->moves + c->staged, .n = MIN(c->n - c->staged, (size_t)MOVES_A_STEP) } };
+        .end = c->job.end, .moves = c->moves + c->staged, .n = MIN(c->n - c->staged, MOVES_A_RECORD) } };
     int r = store_stage(s, &record);
     if (r < 0)
         return r;
@@ -340,6 +393,7 @@ static void removed(struct store *s)
     struct compaction *c = s->compaction;
     close_dirs(c);
     c->stats.removed += c->job.result == 0;
+    c->kept &= c->job.result != 0;
     if (c->job.result < 0 && c->job.result != -EBUSY)
         store_note(s, "a segment could not be removed: %s", strerror(-c->job.result));
 }
@@ -379,9 +433,16 @@ static int remove_step(struct store *s, uint64_t oldest_reader)
     int r = remove_next(s, oldest_reader);
     if (r != 0)
         return MIN(r, 0);
-    c->state = c->again ? SCAN : IDLE;
-    c->again = false;
-    c->at = (struct index_segment){ 0 };
+    if (c->first_remove) {
+        c->first_remove = false;
+        c->kept = true;
+        c->state = SCAN;
+        return 0;
+    }
+    c->said &= c->stats.postponed > 0;
+    c->state = IDLE;
+    if (c->again || (c->stats.postponed && c->stats.removed > c->removed_before))
+        begin_pass(c);
     return 0;
 }
 
@@ -403,14 +464,18 @@ static int step(struct store *s, uint64_t oldest_reader)
 int store_compact_step(struct store *s, uint64_t oldest_reader)
 {
     struct compaction *c = s->compaction;
-    if (!c || s->failed || s->stuck)
+    if (!c || s->failed)
         return s->failed;
+    if (s->stuck && (c->state == SETTLE || (c->state == STAGE && c->staged)))
+        return 0;
     /* what waits for readers is looked at again now and then, without a new pass */
     if (c->state == IDLE && c->n_pending)
         c->state = REMOVE;
     else if (c->state == IDLE)
         return 0;
-    int r = step(s, oldest_reader);
+    int r = store_commit_deferred(s);
+    if (r == 0)
+        r = step(s, oldest_reader);
     if (r == -EBADMSG && c->state != COPY) {
         c->state = IDLE;
         r = store_reindex(s);
@@ -427,4 +492,5 @@ void store_compaction(const struct store *s, struct store_compaction *out)
 {
     *out = s->compaction ? s->compaction->stats : (struct store_compaction){ 0 };
     out->pending = s->compaction ? s->compaction->n_pending : 0;
+    out->waits = s->compaction && s->compaction->state != IDLE;
 }

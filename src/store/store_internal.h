@@ -5,12 +5,14 @@
  * store_apply.c   expanding a message and staging its record
  * store_compact.c what is dead goes; compactor.c is its thread
  * store_replay.c  from the journal to the index: at the start, and when the index is found damaged
+ * store_cards.c   where a message has its card from; card_maker.c asks role cards for one
  * store_snapshot.c, store_check.c
+ * store_queue*.c  the queue: store_queue_internal.h
  *
  * Invariants
  * 1. A record is staged in `open`, then written with its batch, then durable, then in the index: in LSN order, one
  *    batch at a time.
- * 2. Only what is in the committed index is shown to anyone.
+ * 2. Only what is in the committed index is shown to anyone; but for queued messages (store_queue_internal.h).
  * 3. What `boxes` holds is at least as new as the index; an entry goes only when the index has all of it. */
 #pragma once
 #include "base/map.h"
@@ -20,7 +22,6 @@
 
 #define BATCH_BYTES ((size_t)1 << 20)  /* of records staged before the store waits for the disk */
 #define BATCH_MEMORY ((size_t)8 << 20) /* of messages held for `placed` */
-#define LOG_NAME_MAX 64
 #define JUMP ((uint32_t)1 << 20)
 #define STORE_LOG S("store")           /* of messages that compaction moved */
 #define RESTORED "restored"            /* a file in the data folder: it comes from a backup */
@@ -31,11 +32,13 @@ struct placed_note {
 };
 
 struct batch {
+    bool only_queue; /* nothing in it that a reader of a mailbox waits for */
     struct buf frames;
-    uint64_t last_lsn;
+    uint64_t first_lsn, last_lsn;
     uint64_t log_bytes; /* of receive logs that these records account for */
     struct arena arena; /* messages and placements for the hook */
     struct placed_note *notes, **notes_end;
+    struct queued_note *queued, **queued_end; /* messages with a queue part: store_queue_internal.h */
 };
 
 struct log_segment {
@@ -78,6 +81,9 @@ struct store {
     uint64_t next_lsn, last_mailbox;
     uint32_t last_uidvalidity;
     struct batch batches[2], *open, *flying;
+    struct buf deferred;   /* frames that are durable, published, and not in the index yet: of batches that are only_queue */
+    uint64_t deferred_ms;  /* since when */
+    struct queue *queue;
     struct buf payload, chunk, meta;
 };
 
@@ -91,6 +97,7 @@ bool store_batch_full(const struct store *s);
 /* Waits until the batch under way is applied and writes the one that is open. */
 int store_make_way(struct store *s);
 uint64_t store_committed(const struct store *s);
+int store_commit_deferred(struct store *s); /* errors as store_turn() */
 
 /* store_replay.c */
 int store_recover(struct store *s);  /* journal and index at the start */

@@ -6,6 +6,7 @@
 #include <unistd.h>
 #include "base/hash.h"
 #include "store/store_internal.h"
+#include "store/store_queue_internal.h"
 
 #define CHUNK ((size_t)262144)
 #define META_MAX ((uint32_t)1 << 26)
@@ -71,6 +72,7 @@ int store_log_dir(const struct store *s, str name)
 
 void store_log_forget(struct store *s, str name, uint64_t segment)
 {
+    queue_file_forget(s, name, segment);
     struct store_log *l = find_log(s, name);
     for (struct log_segment **at = l ? &l->segments : NULL; at && *at; at = &(*at)->next)
         if ((*at)->number == segment) {

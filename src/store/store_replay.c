@@ -174,6 +174,7 @@ int store_reindex(struct store *s)
     struct replay_target t = { .index = s->index, .until = journal_durable(s->journal), .note = note_of_store,
                                .arg = s };
     struct journal_found found;
+    buf_clear(&s->deferred); /* it is durable: replayed with the rest */
     r = store_replay_into(s->journal, &t, false, &found);
     /* Lost records are dealt with at a start, when nothing is staged on top of them. */
     return r == -EBADMSG || (r == 0 && t.damaged) ? -EIO : r;

@@ -6,10 +6,12 @@
 #include "base/codec.h"
 #include "base/map.h"
 #include "io/role.h"
+#include "store/card_maker.h"
 #include "store/store.h"
+#include "store/store_queue_role.h"
 
-enum { SESSIONS_MAX = 200000, MARKS_MAX = 4096, GATHER_MS = 5 };
-enum { COMPACT_FIRST_MS = 60000, COMPACT_EVERY_MS = 3600000, COMPACT_STEP_MS = 10, COMPACT_WAIT_MS = 1000 };
+enum { SESSIONS_MAX = 200000, MARKS_MAX = 4096, GATHER_MS = 5, STUCK_MS = 500 };
+enum { COMPACT_TICK_MS = 60000, COMPACT_TICKS = 60, COMPACT_STEP_MS = 10, COMPACT_WAIT_MS = 1000 };
 
 struct bound { /* a session of access that has logged in */
     char *session, *account;
@@ -30,10 +32,13 @@ struct store_role {
     struct loop_timer compact, compact_step;
     uint64_t compact_request; /* of the master, who waits for the end of a pass; 0 none */
     bool compacting_now;
+    uint64_t compact_ticks;
     struct map sessions;  /* session text -> struct bound */
     struct map leases;    /* account -> struct bound that holds its maildrop */
     struct { uint64_t lsn, bytes; } marks[MARKS_MAX]; size_t mark_first, n_marks;
     struct expunge_wait *expunges, **expunges_end;
+    struct card_maker cards;
+    struct store_queue_role queue;
     struct role_config *config; /* whose directory the store uses */
 };
 
@@ -63,6 +68,7 @@ static void placed(void *arg, const struct store_placement *p)
     if (p->reason.n)
         event_str(e, "reason", p->reason);
     events_end(&sr->role->events);
+    sr->cards.due = sr->cards.due || !p->message->card.n;
 }
 
 static void note(void *arg, str what)
@@ -157,8 +163,14 @@ static void turn_end(struct loop_turn *t)
     if (sr->synced)
         after_turn(sr, store_publish(sr->store));
     sr->synced = false;
+    int r = card_maker_turn(&sr->cards);
+    if (r == 0)
+        r = store_queue_role_turn(&sr->queue);
+    if (r < 0)
+        after_turn(sr, r);
+    sr->due = sr->due || store_queue_hurry(sr->store); /* a connection waits for it */
     if (!sr->due && !sr->gather.slot && !store_idle(sr->store))
-        sr->due = loop_after(sr->role->loop, &sr->gather, GATHER_MS) < 0;
+        sr->due = loop_after(sr->role->loop, &sr->gather, store_stuck(sr->store) ? STUCK_MS : GATHER_MS) < 0;
     if (!sr->due || store_syncing(sr->store))
         return;
     sr->due = false;
@@ -269,7 +281,10 @@ static enum maildrop open_maildrop(struct store_role *sr, struct bound *b, int *
     const struct bound *holder = map_get(&sr->leases, str_z(b->account));
     if (holder && holder != b)
         return MAILDROP_IN_USE;
-    if (store_flush(sr->store) < 0 || store_mailbox(sr->store, str_z(b->account), S("INBOX"), &box) < 0 ||
+    int r = store_flush(sr->store);
+    if (r == -ENOSPC)
+        r = 0; /* what waits for room is not in the mailbox yet; the rest can be read and deleted */
+    if (r < 0 || store_mailbox(sr->store, str_z(b->account), S("INBOX"), &box) < 0 ||
         store_snapshot(sr->store, box.id, out_fd) < 0)
         return MAILDROP_TROUBLE;
     if (!holder && map_set(&sr->leases, str_z(b->account), b, NULL) < 0) {
@@ -374,11 +389,15 @@ static void compact(struct store_role *sr, bool now)
         loop_after(sr->role->loop, &sr->compact_step, 0);
 }
 
+/* A pass that found no room is tried again each minute, others each hour. */
 static void compact_due(struct loop_timer *t)
 {
     struct store_role *sr = CONTAINER_OF(t, struct store_role, compact);
-    loop_after(sr->role->loop, t, COMPACT_EVERY_MS);
-    compact(sr, false);
+    struct store_compaction c;
+    store_compaction(sr->store, &c);
+    loop_after(sr->role->loop, t, COMPACT_TICK_MS);
+    if (sr->compact_ticks++ % COMPACT_TICKS == 0 || c.postponed)
+        compact(sr, false);
 }
 
 static void compaction_fields(struct store_role *sr, struct buf *out)
@@ -390,6 +409,7 @@ static void compaction_fields(struct store_role *sr, struct buf *out)
     event_u64(out, "compaction_copied_bytes", c.copied_bytes);
     event_u64(out, "compaction_removed_segments", c.removed);
     event_u64(out, "compaction_waiting_segments", c.pending);
+    event_u64(out, "compaction_postponed_segments", c.postponed);
 }
 
 static void answer_compact(struct store_role *sr)
@@ -416,7 +436,7 @@ static void compact_step(struct loop_timer *t)
     store_compaction(sr->store, &c);
     if (r == 1)
         loop_after(sr->role->loop, t, sr->compacting_now ? 1 : COMPACT_STEP_MS);
-    else if (c.pending)
+    else if (c.pending || c.waits)
         loop_after(sr->role->loop, t, COMPACT_WAIT_MS);
     if (r == 0 && sr->compact_request)
         answer_compact(sr);
@@ -448,6 +468,8 @@ static int frame(struct role *r, enum role_id peer, struct ipc_frame *f)
     case IPC_EXPUNGE: return expunge(sr, f);
     case IPC_SEGMENT_GET: return segment_get(sr, f);
     case IPC_COMPACT: return compact_asked(sr, f);
+    case IPC_CARD: return card_maker_frame(&sr->cards, f);
+    case IPC_JOB_ATTACH: case IPC_JOB_RESULT: case IPC_ASK: return store_queue_role_frame(&sr->queue, f);
     default: return -EBADMSG;
     }
 }
@@ -463,10 +485,20 @@ static void forget_expunges(struct store_role *sr)
 
 static void peer_down(struct role *r, enum role_id peer)
 {
+    if (peer == ROLE_CARDS)
+        card_maker_down(&self(r)->cards);
+    store_queue_role_down(&self(r)->queue, peer);
     if (peer != ROLE_ACCESS)
         return;
     forget_all(self(r));
     forget_expunges(self(r)); /* the next process numbers its requests anew */
+}
+
+static void peer_up(struct role *r, enum role_id peer)
+{
+    if (peer == ROLE_CARDS)
+        self(r)->cards.due = true;
+    store_queue_role_up(&self(r)->queue, peer);
 }
 
 static int configure(struct role *r)
@@ -476,6 +508,8 @@ static int configure(struct role *r)
     if (!sr->store)
         return 0;
     store_set_directory(sr->store, &r->config->directory);
+    if (sr->queue.role)
+        store_queue_role_configure(&sr->queue, r->config->conf);
     role_config_unref(sr->config);
     sr->config = role_config_ref(r->config);
     return 0;
@@ -507,6 +541,10 @@ static int start(struct role *r)
         return e;
     }
     configure(r);
+    card_maker_init(&sr->cards, r, sr->store);
+    e = store_queue_role_start(&sr->queue, r, sr->store);
+    if (e < 0)
+        return e;
     r->env->random(key, sizeof(key));
     map_init(&sr->sessions, SESSIONS_MAX, key);
     map_init(&sr->leases, SESSIONS_MAX, key);
@@ -516,7 +554,7 @@ static int start(struct role *r)
     sr->gather.fire = gathered;
     sr->compact.fire = compact_due;
     sr->compact_step.fire = compact_step;
-    loop_after(r->loop, &sr->compact, COMPACT_FIRST_MS);
+    loop_after(r->loop, &sr->compact, COMPACT_TICK_MS);
     loop_at_turn_end(r->loop, &sr->turn);
     return loop_watch(r->loop, &sr->sync_io, EPOLLIN);
 }
@@ -535,7 +573,11 @@ static void status(struct role *r, struct buf *out)
     event_u64(out, "journal_syncs", s.journal_syncs);
     event_u64(out, "unapplied_bytes", s.backlog_bytes);
     event_u64(out, "logged_in", sr->sessions.n);
+    event_u64(out, "cards_made", sr->cards.made);
+    event_u64(out, "cards_minimal", sr->cards.minimal);
+    event_u64(out, "cards_deaths", sr->cards.deaths);
     compaction_fields(sr, out);
+    store_queue_role_status(&sr->queue, out);
 }
 
 static void stop(struct role *r)
@@ -545,6 +587,8 @@ static void stop(struct role *r)
     loop_cancel(r->loop, &sr->compact);
     loop_cancel(r->loop, &sr->compact_step);
     loop_unwatch(r->loop, &sr->sync_io);
+    card_maker_done(&sr->cards);
+    store_queue_role_stop(&sr->queue);
     store_close(TAKE(sr->store));
     loop_stop(r->loop);
 }
@@ -554,6 +598,7 @@ static const struct role_ops ops = { .id = ROLE_STORE,
                                      .start = start,
                                      .configure = configure,
                                      .frame = frame,
+                                     .peer_up = peer_up,
                                      .peer_down = peer_down,
                                      .status = status,
                                      .stop = stop };

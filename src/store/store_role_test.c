@@ -397,6 +397,84 @@ static void hostile(struct buf *b)
         }
 }
 
+struct asked { uint64_t request; char content[64]; size_t n; };
+
+/* What the store asks of role cards; the content is read as that role reads it. */
+static struct asked expect_question(struct stage *s)
+{
+    struct asked a = { 0 };
+    play_expect(&s->p, s->p.peer[ROLE_CARDS], IPC_CARD_MAKE);
+    a.request = unpack_u64(&s->p.in);
+    uint64_t offset = unpack_u64(&s->p.in);
+    a.n = unpack_u64(&s->p.in);
+    assert_true(unpack_end(&s->p.in) && s->p.fd >= 0 && a.n <= sizeof(a.content));
+    assert_int_equal(pread(s->p.fd, a.content, a.n, (off_t)offset), (ssize_t)a.n);
+    assert_int_equal(fcntl(s->p.fd, F_GETFL) & O_ACCMODE, O_RDONLY);
+    return a;
+}
+
+static void card(struct stage *s, uint64_t request, uint8_t what, str piece)
+{
+    struct buf b = BUF(IPC_FRAME_MAX);
+    pack_u64(&b, request);
+    pack_u8(&b, what);
+    pack_str(&b, piece);
+    play_send(s->p.peer[ROLE_CARDS], IPC_CARD, &b, -1);
+    buf_done(&b);
+}
+
+static void test_cards_are_asked_for(void **state)
+{
+    (void)state;
+    enum { NONE, PIECE, LAST };
+    static const char big[50000];
+    _cleanup_stage_ struct stage s;
+    stage_init(&s);
+    stage_start(&s);
+    attach(&s);
+    deliver(&s, "anna@example.org", S("one\r\n"));
+    deliver(&s, "anna@example.org", S("two\r\n"));
+    play_peer(&s.p, ROLE_CARDS);
+    struct asked a = expect_question(&s);
+    assert_true(str_eq(str_of(a.content, a.n), S("one\r\n")));
+    play_quiet(&s.p, s.p.peer[ROLE_CARDS], 20); /* one at a time */
+    card(&s, a.request + 7, LAST, S("of another question"));
+    card(&s, a.request, PIECE, S("ca"));
+    card(&s, a.request, LAST, S("rd"));
+    a = expect_question(&s);
+    assert_true(str_eq(str_of(a.content, a.n), S("two\r\n")));
+    assert_int_equal(play_status(&s.p, "cards_made"), 1);
+    for (int i = 0; i < 6; i++) /* more than a card can be: as if there were none */
+        card(&s, a.request, PIECE, str_of(big, sizeof(big)));
+    a = expect_question(&s);
+    assert_true(str_eq(str_of(a.content, a.n), S("two\r\n")));
+    assert_int_equal(play_status(&s.p, "cards_minimal"), 0);
+    play_peer(&s.p, ROLE_CARDS); /* it died of it */
+    play_quiet(&s.p, s.p.peer[ROLE_CARDS], 20);
+    assert_int_equal(play_status(&s.p, "cards_minimal"), 1);
+    assert_int_equal(play_status(&s.p, "cards_deaths"), 1);
+    deliver(&s, "anna@example.org", S("three\r\n"));
+    a = expect_question(&s);
+    card(&s, a.request, NONE, STR_NONE);
+    a = expect_question(&s);
+    assert_true(str_eq(str_of(a.content, a.n), S("three\r\n")));
+    card(&s, a.request, LAST, STR_NONE); /* an empty one is none */
+    play_quiet(&s.p, s.p.peer[ROLE_CARDS], 20);
+    assert_int_equal(play_status(&s.p, "cards_minimal"), 2);
+    deliver(&s, "bob@example.org", S("four\r\n"));
+    a = expect_question(&s);
+    play_stop(&s.p);
+    close(TAKE_FD(s.p.peer[ROLE_CARDS]));
+    stage_start(&s); /* the index knows who has none */
+    play_peer(&s.p, ROLE_CARDS);
+    a = expect_question(&s);
+    assert_true(str_eq(str_of(a.content, a.n), S("four\r\n")));
+    card(&s, a.request, LAST, S("card"));
+    play_quiet(&s.p, s.p.peer[ROLE_CARDS], 20);
+    assert_int_equal(play_status(&s.p, "cards_made"), 1);
+    play_stop(&s.p);
+}
+
 /* Whatever neighbours say, others are still served. The role may restart only for what its own log tells it. */
 static void test_hostile_frames(void **state)
 {
@@ -404,12 +482,13 @@ static void test_hostile_frames(void **state)
     static const struct { enum role_id from; enum ipc_type type; } ways[] = {
         { ROLE_ACCESS, IPC_MAILDROP_OPEN }, { ROLE_ACCESS, IPC_MAILDROP_CLOSE }, { ROLE_ACCESS, IPC_EXPUNGE },
         { ROLE_ACCESS, IPC_SEGMENT_GET },   { ROLE_AUTH, IPC_SESSION_BIND },     { ROLE_SMTP_IN, IPC_LOG_SYNCED },
-        { ROLE_SMTP_IN, IPC_LOG_ATTACH },
+        { ROLE_SMTP_IN, IPC_LOG_ATTACH },   { ROLE_CARDS, IPC_CARD },
     };
     _cleanup_stage_ struct stage s;
     struct snapshot box;
     stage_init(&s);
     stage_start(&s);
+    play_peer(&s.p, ROLE_CARDS);
     attach(&s);
     deliver(&s, "anna@example.org", S("one\r\n"));
     for (int i = 0; i < 1500; i++) {
@@ -489,6 +568,7 @@ int main(void)
         cmocka_unit_test(test_a_store_that_starts_again_goes_on),
         cmocka_unit_test(test_the_lock),
         cmocka_unit_test(test_expunges_of_an_access_that_has_gone),
+        cmocka_unit_test(test_cards_are_asked_for),
         cmocka_unit_test(test_hostile_frames),
         cmocka_unit_test(test_long_and_cut_frames_drop_the_peer),
         cmocka_unit_test(test_status_and_stop_together),

@@ -1,0 +1,245 @@
+"""The servers that are measured, each in a folder of its own, with what the measurements ask of it."""
+import json
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import corpus
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+DOMAIN, SENDER, READER = "bench.test", "alice@bench.test", "bob@bench.test"
+USERS = 1000
+LIMIT = 60  # seconds that anything may take
+OFFSETS = {"smtp": 25, "idle": 26, "pop3": 110, "submission": 587, "pop3s": 995}
+
+
+def fail(text):
+    print(f"bench: {text}", file=sys.stderr)
+    sys.exit(1)
+
+
+def run(*args):
+    done = subprocess.run([str(a) for a in args], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, text=True, timeout=LIMIT)
+    if done.returncode:
+        fail(f"{args[0]} failed:\n{done.stdout}")
+    return done.stdout
+
+
+def free_base(taken=()):
+    """A number such that nothing on the loopback interface listens at it plus one of the ports of mail."""
+    offsets = sorted({24, 465, *OFFSETS.values()})
+    for base in range(21000, 60000, 1000):
+        sockets = [socket.socket() for _ in offsets]
+        try:
+            for s, offset in zip(sockets, offsets):
+                s.bind(("127.0.0.1", base + offset))
+            if base not in taken:
+                return base
+        except OSError:
+            continue
+        finally:
+            for s in sockets:
+                s.close()
+    fail("no free ports")
+
+
+def eventually(condition, seconds, step, what):
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            fail(f"{what}: not within {seconds} s")
+        time.sleep(step)
+
+
+def listens(port):
+    with socket.socket() as s:
+        return s.connect_ex(("127.0.0.1", port)) == 0
+
+
+def end(process):
+    """Ends a server that was started in the foreground."""
+    if process:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+class Posthouse:
+    name = "Posthouse"
+
+    def __init__(self, binary, plain_pop3, data):
+        self.dir, self.process = os.path.join(data, "posthouse"), None
+        self.binary, self.plain_pop3 = os.path.abspath(binary), os.path.abspath(plain_pop3)
+        self.base = free_base()
+        self.port = {name: self.base + offset for name, offset in OFFSETS.items() if name != "idle"}
+        self.port["idle"] = self.port["smtp"]
+        run(self.binary, "quickstart", "--local", self.dir, "--base-port", self.base, "--domain", DOMAIN)
+        with open(os.path.join(self.dir, "accounts"), "a") as f:
+            f.writelines(f"u{n}@{DOMAIN}\n" for n in range(USERS))
+        with open(os.path.join(self.dir, "accounts.txt")) as f:
+            words = [line.split() for line in f]
+        self.password = {w[0]: w[1] for w in words if len(w) == 2 and "@" in w[0]}
+        self.conf = os.path.join(self.dir, "posthouse.conf")
+        self.tls = [os.path.join(self.dir, "tls", name) for name in ("server.pem", "server.key")]
+
+    def version(self):
+        return run(self.binary, "version").splitlines()[0]
+
+    def start(self, plain_pop3=False):
+        binary = self.plain_pop3 if plain_pop3 else self.binary
+        with open(os.path.join(self.dir, "log"), "ab") as log:
+            self.process = subprocess.Popen([binary, "serve", "-c", self.conf], stdin=subprocess.DEVNULL,
+                                            stdout=subprocess.PIPE, stderr=log)
+        if not self.process.stdout.readline():
+            fail(f"posthouse did not start; see {self.dir}/log")
+        self.pids = [self.process.pid]
+
+    def stop(self):
+        self.process = end(self.process)
+
+    def counters(self):
+        roles = json.loads(run(self.binary, "status", "--json", "-c", self.conf))["roles"]
+        return {"placed": roles["store"]["placed"], "syncs": roles["smtp-in"]["syncs"],
+                "journal_syncs": roles["store"]["journal_syncs"]}
+
+    def wait_placed(self, before, count):
+        eventually(lambda: self.counters()["placed"] >= before["placed"] + count, LIMIT, 0.02, "placing the mail")
+        return time.monotonic()
+
+    def fill(self, count):
+        """The reader's mailbox is filled as mailboxes are."""
+        before = self.counters()
+        with socket.create_connection(("127.0.0.1", self.port["smtp"]), LIMIT) as s, s.makefile("rb") as lines:
+            def say(data, replies):
+                s.sendall(data)
+                for _ in range(replies):
+                    line = lines.readline()
+                    while line[3:4] == b"-":
+                        line = lines.readline()
+                    if line[:1] not in b"23":
+                        fail(f"posthouse did not take the mailbox: {line}")
+            say(b"EHLO bench.example\r\n", 2)
+            envelope = f"MAIL FROM:<g.clarke@example.org>\r\nRCPT TO:<{READER}>\r\nDATA\r\n".encode()
+            for message in corpus.messages(count):
+                say(envelope, 3)
+                say(message.replace(b"\r\n.", b"\r\n..") + b".\r\n", 1)
+            say(b"QUIT\r\n", 1)
+        self.wait_placed(before, count)
+
+
+class Dovecot:
+    name = "Dovecot"
+
+    def __init__(self, data, tls, taken):
+        self.dir, self.process = os.path.join(data, "dovecot"), None
+        self.conf, self.sasl = os.path.join(self.dir, "dovecot.conf"), os.path.join(self.dir, "sasl")
+        base = free_base(taken)
+        self.base, self.port = base, {name: base + OFFSETS[name] for name in ("pop3", "pop3s")}
+        self.password = {READER: "a-password", SENDER: "a-password"}
+        self.uid = pwd.getpwnam("nobody").pw_uid
+        os.makedirs(os.path.join(self.dir, "run"))
+        write_configuration(os.path.join(HERE, "dovecot", "dovecot.conf"), self.conf, {
+            "DIR": self.dir, "CERTIFICATE": tls[0], "KEY": tls[1], "UID": self.uid, "PASSWORD": self.password[READER],
+            "POP3": self.port["pop3"], "POP3S": self.port["pop3s"]})
+
+    def version(self):
+        return "Dovecot " + run("dovecot", "--version").split()[0]
+
+    def start(self, plain_pop3=False):
+        with open(os.path.join(self.dir, "output"), "ab") as output:
+            self.process = subprocess.Popen(["dovecot", "-F", "-c", self.conf], stdin=subprocess.DEVNULL, stdout=output,
+                                            stderr=output)
+        self.pids = [self.process.pid]
+        eventually(lambda: listens(self.port["pop3"]) and os.path.exists(self.sasl), 10, 0.05, "start of Dovecot")
+
+    def stop(self):
+        self.process = end(self.process)
+
+    def fill(self, count):
+        """A Maildir as Postfix or Dovecot deliver: lines end with LF, sizes stand in the names."""
+        home = os.path.join(self.dir, "mail", READER.split("@")[0])
+        for sub in ("cur", "new", "tmp"):
+            os.makedirs(os.path.join(home, "Maildir", sub))
+        for n, message in enumerate(corpus.messages(count)):
+            text = message.replace(b"\r\n", b"\n")
+            name = f"{1577934243 + n}.M{n}P1.bench,S={len(text)},W={len(message)}:2,S"
+            with open(os.path.join(home, "Maildir", "cur", name), "wb") as f:
+                f.write(text)
+        run("chown", "-R", f"{self.uid}:{self.uid}", os.path.join(self.dir, "mail"))
+
+
+class Postfix:
+    name = "Postfix"
+
+    def __init__(self, data, tls, dovecot, taken):
+        self.dir, self.started, self.dovecot = os.path.join(data, "postfix"), False, dovecot
+        base = free_base(taken)
+        self.etc, self.port = os.path.join(self.dir, "etc"), {name: base + offset for name, offset in OFFSETS.items()}
+        self.password = dovecot.password
+        owner = pwd.getpwnam("nobody")
+        for sub in ("etc", "spool", "data", "log", "mail"):
+            os.makedirs(os.path.join(self.dir, sub))
+        shutil.chown(os.path.join(self.dir, "data"), "postfix")
+        values = {"DIR": self.dir, "UID": owner.pw_uid, "CERTIFICATE": tls[0], "KEY": tls[1], "SASL": dovecot.sasl,
+                  **{name.upper(): port for name, port in self.port.items()}}
+        for name in ("main.cf", "master.cf"):
+            write_configuration(os.path.join(HERE, "postfix", name), os.path.join(self.etc, name), values)
+        for name in ("dynamicmaps.cf", "postfix-files"):
+            if os.path.exists(f"/etc/postfix/{name}"):
+                shutil.copy(f"/etc/postfix/{name}", self.etc)
+        with open(os.path.join(self.etc, "users"), "w") as f:
+            f.writelines(f"u{n}@{DOMAIN} u{n}/\n" for n in range(USERS))
+        self.new = []
+        for n in range(USERS):  # the Maildirs are there before anything is measured
+            box = os.path.join(self.dir, "mail", f"u{n}")
+            for sub in (box, *(os.path.join(box, s) for s in ("tmp", "cur", "new"))):
+                os.mkdir(sub, 0o700)
+                os.chown(sub, owner.pw_uid, owner.pw_uid)
+            self.new.append(os.path.join(box, "new"))
+        os.chown(os.path.join(self.dir, "mail"), owner.pw_uid, owner.pw_uid)
+
+    def version(self):
+        return "Postfix " + run("postconf", "-d", "-h", "mail_version").strip()
+
+    def start(self, plain_pop3=False):
+        self.started = True
+        run("postfix", "-c", self.etc, "start")
+        eventually(lambda: listens(self.port["smtp"]), 10, 0.05, "start of Postfix")
+        with open(os.path.join(self.dir, "spool", "pid", "master.pid")) as f:
+            self.pids = [int(f.read()), *self.dovecot.pids]  # Dovecot looks at the passwords for it
+
+    def stop(self):
+        if self.started:
+            subprocess.run(["postfix", "-c", self.etc, "stop"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            self.started = False
+
+    def counters(self):
+        return {"placed": sum(len(os.listdir(d)) for d in self.new)}
+
+    def wait_placed(self, before, count):
+        """A message stands in a queue folder from before its 250 until its file is in a Maildir."""
+        queues = [os.path.join(self.dir, "spool", q) for q in ("incoming", "active", "deferred")]
+        eventually(lambda: not any(files for q in queues for _, _, files in os.walk(q)), LIMIT, 0.02, "delivery by Postfix")
+        at = time.monotonic()
+        there = self.counters()["placed"] - before["placed"]
+        if there < count:
+            fail(f"Postfix delivered {there} of {count} messages; see {self.dir}/log/maillog")
+        return at
+
+
+def write_configuration(template, path, values):
+    with open(template) as f:
+        text = f.read()
+    for name, value in values.items():
+        text = text.replace(f"@{name}@", str(value))
+    with open(path, "w") as f:
+        f.write(text)

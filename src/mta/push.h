@@ -1,0 +1,120 @@
+/* Inside of role smtp-out. A *job* is one message for some recipients of one destination, leased by the store; a *run*
+ * is one connection to that destination, from the plan of the way there until it is closed; it carries one job at a
+ * time and waits for JOB_DONE before it takes the next.
+ *
+ *   push_role.c  the role: frames, files, status, `posthouse route`
+ *   push_job.c   jobs and their results as frames
+ *   push_plan.c  a route's plan, with the answers of the DNS
+ *   push_run.c   connecting, sending, reuse
+ *
+ * A job whose result is not in the journal yet outlives the store: on a new link to it every job is announced
+ * (JOB_ATTACH), and results that were not confirmed are sent again. */
+#pragma once
+#include "base/map.h"
+#include "io/dns_client.h"
+#include "io/role.h"
+#include "route/route.h"
+#include "session/smtp_send.h"
+
+#define PUSH_RACE_MS 250        /* RFC 8305 5: Connection Attempt Delay */
+#define PUSH_IDLE_MS 5000       /* an unused connection is kept so long */
+#define PUSH_LIFE_MS 300000     /* an older one is not used again */
+#define PUSH_RECIPIENTS_MAX 1000
+#define PUSH_JOB_MEMORY (1u << 20)
+#define PUSH_CREDENTIALS_MAX 65536
+
+struct push_credentials { str name, user, secret; struct push_credentials *next; };
+
+#define PUSH_INTERFACES_MAX 64
+struct push_interfaces { uint8_t addr[PUSH_INTERFACES_MAX][16]; size_t n; }; /* addresses of this host at the start */
+
+struct push {
+    struct role *role;
+    const struct push_interfaces *interfaces;
+    struct dns_client dns;
+    struct smtp_send_config send;
+    struct map destinations;     /* key -> struct push_destination */
+    struct map jobs;             /* 8 bytes of its number -> struct push_job */
+    unsigned questions;          /* of `posthouse route`, under way */
+    struct loop_timer patience;  /* at the end, for what is being sent … */
+    uint64_t patience_until;     /* … loop_now() */
+    struct buf ca_file, credentials_text;
+    struct arena credentials_arena;
+    struct push_credentials *credentials;
+    uint64_t connections, failed_connections, tls, reused, relayed, deferred, failed;
+};
+
+/* A plan in the making. Zeroed is idle; push_plan_end() frees it. */
+struct push_plan {
+    struct push *push;
+    struct role_config *config;  /* the generation the route is of */
+    const struct route *route;
+    struct arena arena;
+    str domain;
+    struct route_facts facts;
+    struct route_options options;
+    unsigned open;
+    struct push_answer *answers;
+    struct route_plan result;
+    void (*done)(struct push_plan *p);
+};
+
+/* Asks what the plan needs; done() is called when result.action is not ROUTE_WAIT, maybe from inside. */
+void push_plan_begin(struct push_plan *p, struct push *push, const struct route *route, str domain, uint64_t seed);
+/* The same route to another host (`posthouse queue redirect`), in the arena; NULL: no name of a host. */
+const struct route *push_route_to(struct arena *a, const struct route *r, str host);
+void push_plan_end(struct push_plan *p);
+
+struct push_result { /* of one recipient; texts in the job's arena */
+    bool known;
+    uint8_t outcome;
+    uint16_t code;
+    str status, text;
+};
+
+struct push_job {
+    struct arena arena;
+    uint64_t id, message;
+    uint8_t session[16];
+    uint32_t number, attempt;
+    str route, destination, redirect, prefix, sender, envid;
+    uint64_t offset, length;
+    uint8_t ret, body;
+    bool smtputf8, requiretls;
+    struct smtp_client_rcpt *rcpts;
+    uint32_t *index;             /* of each recipient, as the store counts */
+    struct push_result *results;
+    uint32_t n;
+    int fd;
+    struct smtp_send_message send;
+    struct push_run *run;        /* NULL: its result is out, or it waits for a connection */
+    bool again;                  /* it met a connection that had died while idle, and has got a fresh one */
+    bool reported;
+    struct { bool site_failed, reused; str mta, tls; uint32_t connect_ms, tls_ms, transfer_ms; } how;
+    struct push_job *next;       /* waiting for a connection of its destination */
+};
+
+/* Takes the frame's descriptor. NULL with *out_error -EBADMSG or -ENOMEM. */
+struct push_job *push_job_read(struct ipc_frame *f, int *out_error);
+void push_job_free(struct push_job *j);
+/* Remembers what became of recipient i; the first word counts. */
+void push_job_result(struct push_job *j, uint32_t i, uint8_t outcome, uint16_t code, str status, str text);
+/* The same for all that have none. */
+void push_job_results(struct push_job *j, uint8_t outcome, uint16_t code, str status, str text);
+void push_job_report(struct push *p, struct push_job *j); /* sends JOB_RESULT */
+void push_jobs_attach(struct push *p);                     /* a new link to the store */
+
+struct push_destination {
+    char *key;
+    struct push_run *runs;
+    struct push_job *waiting, **waiting_end;
+};
+
+/* Sends it, over a connection at hand or a new one. The job is this room's until push_job_done(). */
+void push_job_take(struct push *p, struct push_job *j);
+/* JOB_DONE. */
+void push_job_done(struct push *p, uint64_t id);
+/* Ends all that is not in the middle of a message. How many are. */
+size_t push_runs_drain(struct push *p);
+void push_runs_close(struct push *p);
+size_t push_runs_count(const struct push *p);

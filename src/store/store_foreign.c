@@ -1,0 +1,197 @@
+/* The way out of this host begins here: see store_foreign.h. */
+#include "store/store_foreign.h"
+#include <errno.h>
+#include "store/store_queue_internal.h"
+
+#define FOREIGN_MAX ((size_t)100000)
+
+int foreign_begin(struct foreign *f, struct store *s, struct arena *a, struct message_record *message)
+{
+    *f = (struct foreign){ .store = s, .arena = a, .message = message };
+    map_init(&f->seen, FOREIGN_MAX, s->boxes.key);
+    if (!message->dsn_event)
+        return 0;
+    bool owed;
+    int r = queue_dsn_look(s, message->dsn_of, message->dsn_event, &owed);
+    if (r == 0 && !owed) {
+        f->duplicate = true;
+        message->n_recipients = 0;
+    }
+    return r;
+}
+
+void foreign_done(struct foreign *f)
+{
+    map_done(&f->seen);
+}
+
+static struct journal_queued *add(struct foreign *f)
+{
+    if (f->n == f->cap) {
+        size_t cap = f->cap ? f->cap * 2 : 4;
+        struct journal_queued *more = ARENA_ARRAY(f->arena, struct journal_queued, cap);
+        if (!more)
+            return NULL;
+        if (f->n)
+            memcpy(more, f->list, f->n * sizeof(*more));
+        f->list = more;
+        f->cap = cap;
+    }
+    f->list[f->n] = (struct journal_queued){ 0 };
+    return &f->list[f->n++];
+}
+
+/* The same mailbox: case matters in the local part alone. */
+static str key_of(struct arena *a, str address)
+{
+    ptrdiff_t at = str_rchr(address, '@');
+    str key = arena_dup(a, address);
+    for (size_t i = at < 0 ? 0 : (size_t)at; i < key.n; i++)
+        ((char *)key.p)[i] = ascii_lower(key.p[i]);
+    return key;
+}
+
+/* 1: it has it already. */
+static int see(struct foreign *f, str address)
+{
+    str key = key_of(f->arena, address);
+    if (!key.p)
+        return -ENOMEM;
+    if (map_get(&f->seen, key))
+        return 1;
+    int r = map_set(&f->seen, key, f, NULL);
+    return r == -ENOSPC ? -E2BIG : r;
+}
+
+/* Where replies of the next host go when `alias` forwards: the sender, rewritten if it is foreign, or else that host's
+ * SPF check would see our address sending in another domain's name. Empty: as it is. */
+static str forward_sender(struct foreign *f, str alias)
+{
+    (void)f;
+    (void)alias;
+    return STR_NONE;
+}
+
+/* RFC 3461 5.2.7.3 c: of an alias with several targets nobody hears of success but that it was expanded. */
+static uint8_t without_success(uint8_t notify)
+{
+    uint8_t rest = notify & (uint8_t)~QUEUE_NOTIFY_SUCCESS;
+    return notify && !rest ? QUEUE_NOTIFY_NEVER : rest;
+}
+
+struct forward { str alias, sender; uint32_t group; uint8_t notify; };
+
+static int queue_one(struct foreign *f, const struct record_recipient *to, const struct forward *w, str address)
+{
+    int r = see(f, address);
+    if (r != 0)
+        return MIN(r, 0);
+    struct journal_queued *q = add(f);
+    if (!q)
+        return -ENOMEM;
+    *q = (struct journal_queued){ .outcome = QUEUE_WAITING, .notify = w->notify, .group = w->group, .address = address,
+                                  .orcpt = to->orcpt, .alias = w->alias, .sender = w->sender };
+    if (!str_eq(address, to->address))
+        q->original = to->address;
+    return 0;
+}
+
+/* Final from the beginning; nothing if nobody is to hear of it. */
+static int add_final(struct foreign *f, const struct record_recipient *to, uint8_t outcome, str status, str text)
+{
+    uint8_t owed = queue_owes(outcome, to->notify, f->message->sender.n == 0, f->message->dsn_event != 0);
+    struct journal_queued *q = owed || outcome == QUEUE_FAILED ? add(f) : NULL;
+    if (!q)
+        return owed ? -ENOMEM : 0;
+    *q = (struct journal_queued){ .outcome = outcome, .notify = to->notify, .owed = owed, .address = to->address,
+                                  .orcpt = to->orcpt, .status = status, .text = text };
+    return 0;
+}
+
+static bool has_passed(const struct message_record *m, str alias)
+{
+    for (size_t i = 0; i < m->n_delivered_to; i++)
+        if (str_ieq(m->delivered_to[i], alias))
+            return true;
+    return false;
+}
+
+static int forward(struct foreign *f, const struct record_recipient *to, const struct directory_result *result)
+{
+    bool many = result->n_targets > 1;
+    struct forward w = { .alias = to->address, .sender = forward_sender(f, to->address), .group = ++f->groups,
+                         .notify = many ? without_success(to->notify) : to->notify };
+    if (has_passed(f->message, to->address))
+        return add_final(f, to, QUEUE_FAILED, S("5.4.6"),
+                         arena_printf(f->arena, "%.*s forwards mail that it has forwarded before: a loop",
+                                      STR_ARG(to->address)));
+    int r = 0;
+    for (const struct directory_target *t = result->targets; t && r == 0; t = t->next)
+        if (t->foreign)
+            r = queue_one(f, to, &w, t->address);
+    return r;
+}
+
+int foreign_add(struct foreign *f, const struct record_recipient *to, const struct directory_result *result)
+{
+    if (result->class == DIRECTORY_FOREIGN) {
+        const struct forward direct = { .notify = to->notify };
+        return queue_one(f, to, &direct, to->address);
+    }
+    size_t foreign = 0;
+    for (const struct directory_target *t = result->targets; t; t = t->next)
+        foreign += t->foreign;
+    int r = foreign ? forward(f, to, result) : 0;
+    if (r == 0 && result->n_targets > 1)
+        r = add_final(f, to, QUEUE_EXPANDED, S("2.0.0"), S("The message was passed on to all addresses of this alias."));
+    else if (r == 0 && result->n_targets == 1 && !foreign)
+        r = add_final(f, to, QUEUE_DELIVERED, S("2.0.0"), S("The message was put into the mailbox."));
+    return r;
+}
+
+static void number_parts(struct foreign *f)
+{
+    struct queue_parts parts = { 0 };
+    for (size_t i = 0; i < f->n; i++) {
+        struct journal_queued *q = &f->list[i];
+        if (q->owed)
+            q->part = queue_part(&parts, q->owed - 1, q->address.n + q->orcpt.n + q->text.n + 100);
+    }
+}
+
+int foreign_end(struct foreign *f, struct journal_queue *out)
+{
+    const struct message_record *m = f->message;
+    if (!f->n && !m->dsn_event)
+        return 0;
+    number_parts(f);
+    *out = (struct journal_queue){ .present = true, .sender = m->sender, .envid = m->envid, .ret = m->ret, .body = m->body,
+                                   .priority = m->priority, .smtputf8 = m->smtputf8, .requiretls = m->requiretls,
+                                   .recipients = f->list, .n = f->n };
+    if (!m->dsn_event || f->duplicate)
+        return 0;
+    str postmaster = queue_postmaster(f->store, f->arena);
+    out->dsn_of = m->dsn_of;
+    out->dsn_event = m->dsn_event;
+    out->last_resort = m->n_recipients == 1 && str_ieq(m->recipients[0].address, postmaster);
+    return postmaster.p ? 0 : -ENOMEM;
+}
+
+int foreign_staged(struct store *s, const struct journal_record *r)
+{
+    struct batch *b = s->open;
+    struct queued_note *n = ARENA_NEW(&b->arena, struct queued_note);
+    struct journal_delivered *d = ARENA_NEW(&b->arena, struct journal_delivered);
+    if (!n || !d)
+        return -EIO; /* it is staged: without being told of it the queue would be wrong */
+    *d = r->delivered;
+    d->log = arena_dup(&b->arena, d->log);
+    if (!d->log.p)
+        return -EIO;
+    *n = (struct queued_note){ .lsn = r->lsn, .delivered = d };
+    *b->queued_end = n;
+    b->queued_end = &n->next;
+    if (d->queue.dsn_event)
+        queue_dsn_staged(s, d->queue.dsn_event);
+    return 0;
+}

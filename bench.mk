@@ -3,7 +3,7 @@ BENCH_TOOLS := $(addprefix $(B)/bench/,smtp_load pop3_load posthouse_plain_pop3)
 
 $(B)/bench/%_load: bench/%_load.c bench/net.c bench/net.h
 	@mkdir -p $(@D)
-	$(call say,CC )$(CC) -std=gnu17 -O2 -g $(WARN) -D_GNU_SOURCE -o $@ $(filter %.c,$^) -lssl -lcrypto
+	$(call say,CC )$(CC) -std=gnu17 -O2 -g $(WARN) -D_GNU_SOURCE -Ibench -o $@ $(filter %.c,$^) -lssl -lcrypto
 
 $(B)/bench/posthouse_plain_pop3: bench/plain_pop3.c $(B)/posthouse
 	@mkdir -p $(@D)

@@ -1,5 +1,5 @@
 /* Connections of the load generators: see net.h. */
-#include "net.h"
+#include <net.h>
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>

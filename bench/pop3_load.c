@@ -6,7 +6,7 @@
  * under way at a time (1: each RETR waits for the whole message before it). Prints one JSON object; `start` and `end`
  * are CLOCK_MONOTONIC, from the first RETR sent to the last byte of the last message, `bytes` those of the responses.
  * The exit status is 0 if every message came. */
-#include "net.h"
+#include <net.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -467,9 +467,9 @@ def test_index_has_no_room():
         house.start()
         pids, ballast = house.pids(), os.path.join(where, "ballast")
         with open(ballast, "wb") as f:
-            os.posix_fallocate(f.fileno(), 0, 16 * MB)
-        book = ledger.Ledger(rng, USERS, sizes=((5, 1024), (1, 30 * 1024)))
-        load = ledger.Load(book, house.port("smtp"), sessions=20)
+            os.posix_fallocate(f.fileno(), 0, 6 * MB)
+        book = ledger.Ledger(rng, USERS, sizes=((1, 30 * 1024),))
+        load = ledger.Load(book, house.port("smtp"), sessions=10)
         load.start()
         harness.eventually(lambda: load.refusals > 50, 20, "452 for want of room")
         load.stop()

@@ -91,8 +91,8 @@ static void man5(void)
     for (size_t i = 0; policy_word_info(i, &w); i++)
         item(w.name, w.doc);
     printf(".SH ROUTES\n");
-    roff("The words of a block route NAME { ... }: where mail to other hosts goes next. The first route whose recipient "
-         "and sender match counts; without any, the MX of the recipient's domain.\n");
+    roff("The words of a block route NAME { ... }: where mail to other hosts goes next. The first route whose "
+         "recipient and sender match counts; without any, the MX of the recipient's domain.\n");
     for (size_t i = 0; conf_route_word_info(i, &route); i++) {
         printf(".TP\n.B %s\n.I ", route.name);
         roff(route.value);

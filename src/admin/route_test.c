@@ -10,7 +10,8 @@
 static const char *const routes =
     "route relay { sender @example.org; recipient @far.example; next smtp [5.1.1.1]:587; auth k; "
     "source 5.2.2.2 }\n"
-    "route no { recipient .refused.example; fail \"5.7.1 Not there\" }\n";
+    "route no { recipient .refused.example; fail \"5.7.1 Not there\" }\n"
+                                  "relay_credentials keys\n";
 
 static void test_without_dns(void **state)
 {

@@ -1,5 +1,5 @@
-/* Lines of `secrets` with bytes that would end a line or a word: each is refused, or reads back as it was written; never
- * one line that reads as another account, nor two lines. */
+/* Lines of `secrets` with bytes that would end a line or a word: each is refused, or reads back as it was written, and
+ * is never the line of another account, nor two lines. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -7,8 +7,8 @@
 #include <cmocka.h>
 #include "conf/accounts.h"
 
-static const str hostile[] = { S("\n"), S("\r"), S("\t"), S("\0"), S(" "), S("\xff"), S(":"), S("#"), S("\x1b"), S("\x7f"), S("="),
-                               S("\nroot@posthouse.test $y$") };
+static const str hostile[] = { S("\n"), S("\r"), S("\t"), S("\0"), S(" "), S("\xff"), S(":"), S("#"), S("\x1b"),
+                               S("\x7f"), S("="), S("\nroot@posthouse.test $y$") };
 
 /* Formats and reads back; true if the line was accepted. */
 static bool keeps(struct arena *a, const struct account_secret *s)
@@ -29,7 +29,8 @@ static void test_lines(void **state)
 {
     (void)state;
     static const char key[33] = "0123\n567 9\t1\r34\0006789:12345=7890#";
-    struct account_secret good = { .address = S("a@b.test"), .hash = S("$y$j9T$x$y"), .salt = S("salt"), .iterations = 4096,
+    struct account_secret good = { .address = S("a@b.test"), .hash = S("$y$j9T$x$y"), .salt = S("salt"),
+                                   .iterations = 4096,
                                    .stored_key = { key, 32 }, .server_key = { key, 32 } };
     for (size_t i = 0; i < ARRAY_LEN(hostile); i++) {
         _cleanup_arena_ struct arena a = ARENA(1 << 20);

@@ -495,6 +495,11 @@ int conf_route_finish(struct conf_parser *p)
     if (!routes)
         return -ENOMEM;
     for (size_t i = 0; i < p->n_routes; i++) {
+        const struct conf_route_draft *d = &p->routes[i];
+        if (d->r.auth.n && !p->conf->c.relay_credentials.n)
+            return FAIL(p, &d->name,
+                        "route %.*s: auth needs the setting relay_credentials, the file with user and password",
+                        SHOW(d->name.text));
         fill(&p->conf->c, &p->routes[i]);
         routes[i] = p->routes[i].r;
     }

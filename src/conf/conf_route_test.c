@@ -56,7 +56,7 @@ static void test_all_words(void **state)
     uint8_t addr[16];
     (void)state;
     const struct conf *c =
-        parse(&a, "hostname x\n"
+        parse(&a, "relay_credentials keys\n"
                   "route relay {\n"
                   "    recipient User@Example.ORG, @Example.net .b\xc3\xbc"
                   "cher.example @[192.0.2.1]\n"
@@ -110,7 +110,7 @@ static void test_settings_reach_routes(void **state)
         parse(&a, "route a { recipient @a.example; next mx }\n"
                   "route own { recipient @b.example; next mx; tls none; concurrency 3; rate 5/30s; source 5.5.5.5 }\n"
                   "route key { next smtp [r.example]; auth k }\n"
-                  "smtp_tls_security_level mandatory\nsmtp_destination_concurrency_limit 9\n"
+                  "relay_credentials keys\nsmtp_tls_security_level mandatory\nsmtp_destination_concurrency_limit 9\n"
                   "smtp_destination_rate_delay 2s\nsmtp_bind_address 5.1.1.1\nsmtp_bind_address6 2a00::1\n");
     const struct route *all[] = { &c->routes.routes[0], &c->routes.built_in };
     for (size_t i = 0; i < 2; i++) {
@@ -172,6 +172,8 @@ static void test_wrong_blocks(void **state)
     refuse("route x { next mx; auth k; tls opportunistic }\n",
            "posthouse.conf:1: route x: auth with opportunistic TLS would show the password to whoever takes TLS away; "
            "expected tls mandatory or verified");
+    refuse("route x { next smtp [a.example]; auth k }\n",
+           "posthouse.conf:1: route x: auth needs the setting relay_credentials, the file with user and password");
     refuse("rout x { next mx }\n", "posthouse.conf:1: unknown setting \"rout\"; did you mean route?");
 }
 

@@ -75,12 +75,13 @@ static ssize_t read_some(struct conn *c, char *p, size_t n)
     ERR_clear_error();
     int r = SSL_read(c->ssl, p, (int)n);
     c->drained = r <= 0;
+    uint64_t taken = BIO_number_read(SSL_get_rbio(c->ssl));
     if (r > 0) {
-        c->key_updates = 0;
+        c->tls_read = taken;
         return r;
     }
     int why = SSL_get_error(c->ssl, r);
-    if ((why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE) && c->key_updates <= CONN_KEY_UPDATES_MAX)
+    if ((why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE) && taken - c->tls_read <= CONN_TLS_IDLE_MAX)
         return 0;
     c->eof = why == SSL_ERROR_ZERO_RETURN;
     c->failed = !c->eof;
@@ -156,6 +157,7 @@ static void handshake(struct conn *c)
     if (r == 1) {
         c->state = CONN_OPEN;
         c->last_read = loop_now(c->loop);
+        c->tls_read = BIO_number_read(SSL_get_rbio(c->ssl));
         c->blocked = false;
         watch(c);
         c->on_handshake(c, true);
@@ -232,16 +234,6 @@ void conn_close(struct conn *c)
     c->loop = NULL;
 }
 
-/* A client may ask for new keys as often as it likes (RFC 8446 4.6.3), and each time the server computes. */
-static void count_key_updates(int sent, int version, int type, const void *message, size_t n, SSL *ssl, void *arg)
-{
-    struct conn *c = arg;
-    (void)version;
-    (void)ssl;
-    if (!sent && type == SSL3_RT_HANDSHAKE && n > 0 && *(const uint8_t *)message == SSL3_MT_KEY_UPDATE)
-        c->key_updates++;
-}
-
 static int new_tls(struct conn *c, SSL_CTX *ctx)
 {
     buf_release(&c->in);
@@ -251,9 +243,6 @@ static int new_tls(struct conn *c, SSL_CTX *ctx)
         return -ENOMEM;
     c->drained = false;
     SSL_clear_mode(c->ssl, SSL_MODE_AUTO_RETRY); /* a flood of records without data comes back to the loop each time */
-    SSL_set_msg_callback(c->ssl, count_key_updates);
-    SSL_set_msg_callback_arg(c->ssl, c);
-    c->key_updates = 0;
     return 0;
 }
 

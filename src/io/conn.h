@@ -8,7 +8,7 @@
 #define CONN_INPUT_MAX 131072 /* unread input is never held beyond this: reading pauses */
 #define CONN_COMMANDS_MAX 16384 /* the same, where only commands are expected: more than the longest line of AUTH */
 #define CONN_HEADER_MAX 1024  /* of a header before the protocol */
-#define CONN_KEY_UPDATES_MAX 16 /* of TLS 1.3, with no data between them: one more ends the connection */
+#define CONN_TLS_IDLE_MAX 20480 /* octets of TLS without data, such as new keys; more than a record has */
 
 enum conn_state { CONN_OPEN, CONN_HANDSHAKE, CONN_CLOSED };
 
@@ -23,12 +23,12 @@ struct conn { /* embedded; zeroed is closed */
     bool failed;            /* connection error: close it */
     bool blocked;           /* the last conn_write did not take everything; on() comes when it may go on */
     bool paused;            /* not reading */
-    bool drained;           /* TLS has said all it can until more comes from the socket: a part of a record may be left */
+    bool drained;           /* TLS has said all it can until the socket has more: a part of a record may be left */
     struct tls_socket tls;
     str tls_scope;          /* static; a ticket is good only where the scope is the same (set before conn_start_tls) */
     size_t input_max;       /* how much unused input makes reading wait; conn_open() sets CONN_INPUT_MAX, and the owner
                                may set less. At most 16 KiB more are held */
-    unsigned key_updates;   /* of TLS, since the last data */
+    uint64_t tls_read;      /* octets of TLS taken from the socket when data came last */
     uint64_t last_read;     /* loop_now() of the last byte received or sent */
     char address[64];       /* text of the client's address, IPv4-mapped shown as IPv4; "local": a Unix socket. Who the
                                client is said to be, once conn_set_client() was called: the one place that counts */

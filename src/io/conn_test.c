@@ -392,12 +392,6 @@ static void *tls_updater_run(void *arg)
     return NULL;
 }
 
-static bool failed(void *arg)
-{
-    (void)arg;
-    return c.failed;
-}
-
 static void update_keys(size_t times, bool allowed)
 {
     SSL_CTX *ctx = context();
@@ -407,9 +401,10 @@ static void update_keys(size_t times, bool allowed)
     pthread_create(&t.thread, NULL, tls_updater_run, &t);
     assert_int_equal(conn_start_tls(&c, ctx), 0);
     wait_for(handshake_over, NULL);
-    wait_for(allowed ? got_all : failed, &want);
+    for (int i = 0; i < 20000 && got.n < want && !c.failed; i++)
+        loop_once(l, 10);
+    assert_int_equal(c.failed, !allowed);
     assert_int_equal(got.n, allowed ? 3 : 0);
-    assert_true(c.key_updates <= CONN_KEY_UPDATES_MAX + 1);
     conn_close(&c);
     pthread_join(t.thread, NULL);
     SSL_free(t.ssl);
@@ -419,7 +414,7 @@ static void update_keys(size_t times, bool allowed)
 static void test_new_keys_now_and_then(void **state)
 {
     (void)state;
-    update_keys(CONN_KEY_UPDATES_MAX, true);
+    update_keys(100, true);
 }
 
 static void test_new_keys_without_end(void **state)

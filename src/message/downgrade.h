@@ -27,7 +27,7 @@ void downgrade_scan(struct downgrade *d, str piece);
 enum downgrade_need downgrade_scanned(struct downgrade *d);
 /* After the last DOWNGRADE_AGAIN: bytes above 127 stand in the header of the message or of a part. */
 bool downgrade_header_8bit(const struct downgrade *d);
-/* The last pass: appends to out at most 4 times the piece and 4096 bytes. 0, or the buf's error, or -EBADMSG (other
+/* The last pass: appends to out at most 16 times the piece and 4096 bytes. 0, or the buf's error, or -EBADMSG (other
  * bytes than before). */
 int downgrade_feed(struct downgrade *d, str piece, struct buf *out);
 int downgrade_end(struct downgrade *d, struct buf *out);

@@ -714,10 +714,8 @@ bool pop3_server_content_feed(struct pop3_server *s, str piece)
     struct content *c = &s->content;
     if (s->wait != WAIT_CONTENT || !c->begun)
         return false;
-    if (c->top)
-        feed_lines(s, piece);
-    else if (piece.n)
-        feed_message(s, piece);
+    if (piece.n)
+        (c->top ? feed_lines : feed_message)(s, piece);
     return !c->full && !s->out.failed;
 }
 

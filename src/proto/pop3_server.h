@@ -16,7 +16,7 @@
 /* The engine stops at POP3_OUTPUT_HIGH bytes of unwritten output; by itself it never has more than 64 KiB. Only content
  * may take the output further: a piece grows by at most a half plus 8 bytes. Beyond POP3_OUTPUT_MAX the session is
  * broken and closes. */
-#define POP3_OUTPUT_HIGH ((size_t)64 * 1024)
+#define POP3_OUTPUT_HIGH ((size_t)32 * 1024)
 #define POP3_PIECE_MAX   ((size_t)128 * 1024) /* feed at most so much between two writes */
 #define POP3_OUTPUT_MAX  ((size_t)256 * 1024)
 

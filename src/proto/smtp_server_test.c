@@ -719,44 +719,6 @@ static void test_small_message_is_one_piece(void **state)
     play_done(&p);
 }
 
-/* Commands that are cheap to send and dear to answer stop at SMTP_OUTPUT_HIGH until somebody reads. */
-static void test_output_is_bounded(void **state)
-{
-    (void)state;
-    static const str cheap[] = { S("\r\n"), S("BDAT 0\r\n"), S("HELP\r\n"), S("EHLO c\r\n"), S("RSET\r\n") };
-    struct smtp_server_config config = play_config;
-    config.limits.errors_max = config.limits.commands_max = 0;
-    for (size_t i = 0; i < ARRAY_LEN(cheap); ++i) {
-        _cleanup_buf_ struct buf flood = BUF(1 << 20);
-        while (flood.n < 60000)
-            buf_add(&flood, cheap[i]);
-        struct smtp_server *s = open_transaction(&config);
-        struct smtp_event ev = { 0 };
-        str in = buf_str(&flood);
-        bool drained = false;
-        while (in.n > 0 || ev.kind != SMTP_NEED_INPUT) {
-            size_t used;
-            smtp_server_next(s, in, &used, &ev);
-            in = str_from(in, used);
-            assert_true(smtp_server_output(s)->n < SMTP_OUTPUT_HIGH + 512);
-            if (ev.kind == SMTP_NEED_DRAIN) {
-                drained = true;
-                size_t same;
-                smtp_server_next(s, in, &same, &ev); /* and again, until something is written */
-                assert_int_equal(ev.kind, SMTP_NEED_DRAIN);
-                assert_int_equal(same, 0);
-                buf_clear(smtp_server_output(s));
-            } else if (ev.kind == SMTP_DATA) {
-                answer(s, 354);
-            } else if (ev.kind == SMTP_HELO) {
-                answer(s, 250);
-            }
-        }
-        assert_true(drained);
-        smtp_server_free(s);
-    }
-}
-
 static void test_wrong_protocol_is_closed(void **state)
 {
     (void)state;
@@ -823,7 +785,6 @@ int main(void)
         cmocka_unit_test(test_idle_session_is_small),
         cmocka_unit_test(test_phase),
         cmocka_unit_test(test_small_message_is_one_piece),
-        cmocka_unit_test(test_output_is_bounded),
         cmocka_unit_test(test_wrong_protocol_is_closed),
         cmocka_unit_test(test_help_lists_the_table),
     };

@@ -220,6 +220,8 @@ static int frame(struct role *r, enum role_id peer, struct ipc_frame *f)
         return in->role ? be_careful(in, f) : -EBADMSG;
     if (peer == ROLE_AUTH)
         return auth_client_frame(&in->auth, f);
+    if (f->type == IPC_DSN_MAKE)
+        return smtp_dsn_make(in, f);
     if (f->type != IPC_LOG_APPLIED)
         return -EBADMSG;
     in->applied = unpack_u64(&f->in);

@@ -3,8 +3,10 @@
  * (DESIGN 1.1, 5.3, 8.4). While the role is careful (smtp_in.c) the parser sees nothing of it, and no card is made. */
 #include <errno.h>
 #include "base/date.h"
+#include "message/loop_mark.h"
 #include "session/smtp_session.h"
 
+enum { PASSED_MAX = 32 };
 #define REFUSE(c, e, t) ((struct smtp_refusal){ (c), S(e), S(t) })
 
 static struct mime_parser *take_mime(struct smtp_in *in)
@@ -224,8 +226,24 @@ void smtp_intake_add(struct smtp_session *s, str piece)
     }
 }
 
+/* What Delivered-To lines of this host say: addresses here that have forwarded the message already. */
+static size_t delivered_to(struct smtp_session *s, str list[PASSED_MAX])
+{
+    const struct mime_parser *m = s->tx.content.mime;
+    const struct mime_field *fields;
+    size_t n = 0, n_fields = m && s->in->has_key ? mime_fields(m, &fields) : 0;
+    for (size_t i = 0; i < n_fields && n < PASSED_MAX; i++) {
+        str line = str_first(str_from(mime_header_text(m), fields[i].off), fields[i].len), name, value, address;
+        if (header_split(line, &name, &value) && str_ieq(name, S("Delivered-To")) &&
+            loop_mark_read(s->in->key, value, &address))
+            list[n++] = address;
+    }
+    return n;
+}
+
 static int encode_record(struct smtp_session *s, struct buf *card, struct buf *out)
 {
+    str passed[PASSED_MAX];
     struct smtp_transaction *tx = &s->tx;
     struct record_recipient *list = ARENA_ARRAY(&tx->arena, struct record_recipient, tx->n_recipients);
     size_t n = 0;
@@ -250,6 +268,8 @@ static int encode_record(struct smtp_session *s, struct buf *card, struct buf *o
         .generation = tx->policy->config->generation,
         .recipients = list, .n_recipients = n,
         .card = buf_str(card),
+        .delivered_to = passed,
+        .n_delivered_to = delivered_to(s, passed),
     };
     memcpy(m.session, s->id.raw, sizeof(m.session));
     return message_record_encode(out, &m);

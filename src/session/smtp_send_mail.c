@@ -4,7 +4,7 @@
 #include <unistd.h>
 #include "session/smtp_send_internal.h"
 
-enum { BLOCKS_A_STEP = 16, CONVERT_BLOCK = 8192, TRANSACTION_MAX = 1000 };
+enum { BLOCKS_A_STEP = 16, CONVERT_BLOCK = 3072, TRANSACTION_MAX = 1000 };
 
 #define DECIDED UINT32_MAX
 

@@ -111,6 +111,10 @@ struct smtp_session {
 /* Is the address one that this host made of a foreign sender when it forwarded his mail, not too long ago? */
 bool smtp_in_returns(const struct smtp_in *in, str address);
 
+/* smtp_dsn.c */
+/* The store wants a notice to a sender (frame DSN_MAKE). 0, -EBADMSG: not such a frame. */
+int smtp_dsn_make(struct smtp_in *in, struct ipc_frame *f);
+
 /* smtp_serve.c */
 void smtp_session_open(struct smtp_in *in, struct role_listener *l, int fd, const struct sockaddr *peer);
 void smtp_session_pump(struct smtp_session *s);

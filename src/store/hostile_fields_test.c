@@ -9,7 +9,8 @@
 #include "store/message_record.h"
 
 static const str hostile[] = {
-    S("\r\n"), S("\n"), S("\t"), S("\0"), S("\xff"), S("\xff\xff\xff\xff"), S("\x82\0\0\0\x10"), S("a\0b"), S("a\nkey=value\r\n\r\n"),
+    S("\r\n"), S("\n"), S("\t"), S("\0"), S("\xff"), S("\xff\xff\xff\xff"), S("\x82\0\0\0\x10"), S("a\0b"),
+    S("a\nkey=value\r\n\r\n"),
     S("x' OR 1=1;--"), S("\x1b[2J\x07"), S(""), S(" "), S("\xe2\x80\xae"), S("\\n\\0"), S("\0\0\0\0\0\0\0\0\0"),
 };
 
@@ -20,7 +21,9 @@ static void test_message_records(void **state)
         str h = hostile[i];
         _cleanup_arena_ struct arena a = ARENA(1 << 20);
         _cleanup_buf_ struct buf b = BUF(1 << 16);
-        struct record_recipient recipients[] = { { .address = h, .orcpt = h }, { .address = S("b@c") }, { .address = h } };
+        struct record_recipient recipients[] = {
+            { .address = h, .orcpt = h }, { .address = S("b@c") }, { .address = h }
+        };
         struct message_record back, m = {
             .client_addr = h, .client_name = h, .helo = h, .tls = h, .account = h, .listener = h, .protocol = h,
             .sender = h, .envid = h, .card = h, .recipients = recipients, .n_recipients = ARRAY_LEN(recipients),
@@ -56,9 +59,10 @@ static void test_journal_records(void **state)
         struct journal_placement placed[] = { { .account = h, .prefix = h, .recipient = h, .reason = h },
                                               { .account = S("b"), .prefix = S("c") } };
         struct journal_unplaced unplaced[] = { { .recipient = h, .reason = h } };
-        struct journal_record back, made = { .kind = JOURNAL_mailbox_created, .mailbox_created = { .account = h, .name = h } };
-        struct journal_record put = { .kind = JOURNAL_delivered, .delivered = { .log = h, .placed = placed, .n_placed = 2,
-                                                                                .unplaced = unplaced, .n_unplaced = 1 } };
+        struct journal_record back, made = { .kind = JOURNAL_mailbox_created,
+                                             .mailbox_created = { .account = h, .name = h } };
+        struct journal_record put = { .kind = JOURNAL_delivered, .delivered = {
+            .log = h, .placed = placed, .n_placed = 2, .unplaced = unplaced, .n_unplaced = 1 } };
         struct journal_record skipped = { .kind = JOURNAL_skipped, .skipped = { .log = h, .reason = h } };
         round_trip(&a, &made, &back);
         assert_true(str_eq(back.mailbox_created.account, h) && str_eq(back.mailbox_created.name, h));
@@ -75,6 +79,7 @@ static void test_journal_records(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = { cmocka_unit_test(test_message_records), cmocka_unit_test(test_journal_records) };
+    const struct CMUnitTest tests[] = { cmocka_unit_test(test_message_records),
+                                         cmocka_unit_test(test_journal_records) };
     return cmocka_run_group_tests_name("hostile_fields", tests, NULL, NULL);
 }

@@ -7,8 +7,8 @@
  *    made of durable records, names nothing in it.
  * 2. Whoever opened a mailbox before that may still hold its old places: removal waits until no such reader is left.
  * 3. A copy that no record speaks of is nothing: removed at the next start.
- * 4. A copy leaves room for a segment of the journal. With less than a tenth of the disk free, the next copy waits until
- *    the segment that the last one emptied is removed, so that never more than one is borrowed. */
+ * 4. A copy leaves room for a segment of the journal. With less than a tenth of the disk free, the next copy waits
+ *    until the segment that the last one emptied is removed, so that never more than one is borrowed. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -158,8 +158,8 @@ static bool is_old(const struct store *s, uint64_t dead_us)
     return c->now || s->config.env->wall_us() >= dead_us + c->retention_us;
 }
 
-/* Whether what is live in the segment may be copied now. While the dead part has to be kept for a time, a copy needs more
- * room, not less. 0, 1, or 2: after something was removed. */
+/* Whether what is live in the segment may be copied now. While the dead part has to be kept for a time, a copy needs
+ * more room, not less. 0, 1, or 2: after something was removed. */
 static int may_copy(struct store *s)
 {
     struct compaction *c = s->compaction;

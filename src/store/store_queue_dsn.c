@@ -163,7 +163,9 @@ int queue_dsn_run(struct store *s, uint64_t now)
     q->owed_next_ms = now + AGAIN_MS;
     int r = 0;
     for (size_t at = 0; r == 0 && (o = map_next(&q->owed, &at, NULL));) {
-        if (o->made || (o->asked_ms && now < o->asked_ms + AGAIN_MS) || o->since_lsn > queue_durable(s))
+        bool waits = o->since_lsn > queue_durable(s);
+        q->owed_waits = q->owed_waits || waits;
+        if (o->made || waits || (o->asked_ms && now < o->asked_ms + AGAIN_MS))
             continue;
         if (!o->asked_ms && q->dsn_asked >= ASKED_MAX)
             break;

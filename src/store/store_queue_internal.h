@@ -80,7 +80,7 @@ struct queue {
     struct map destinations;          /* key -> struct queue_destination */
     struct map owed;                  /* event -> struct queue_owed */
     unsigned dsn_asked;
-    bool owed_overflow, owed_new;
+    bool owed_overflow, owed_new, owed_waits; /* waits: for its record to be durable */
     uint64_t owed_next_ms;
     struct map ended;                 /* ids of jobs that ended while nobody was there to be told */
     struct map paused;                /* keys; values are not used */

@@ -434,6 +434,8 @@ int queue_published(struct store *s, const struct batch *b)
             q->done_end = &q->done;
         end_job(s, o);
     }
+    q->owed_new = q->owed_new || q->owed_waits;
+    q->owed_waits = false;
     return r;
 }
 

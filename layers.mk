@@ -15,7 +15,7 @@ USES_session := base message proto policy route conf io store
 USES_msa     := base message proto policy route conf io store session
 USES_mta     := base message proto policy route conf io store session
 USES_access  := base message proto policy route conf io store session
-USES_auth    := base message proto route conf io session
+USES_auth    := base message proto policy route conf io session
 USES_admin   := base message proto policy route conf io cards store session msa mta access auth
 
 # The pure rooms: no socket, no file, no clock.

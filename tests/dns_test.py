@@ -125,7 +125,7 @@ def test_a_dead_resolver_is_temporary():
             for name in ("example.test", "nobody.example.test"):
                 answer, code, took = ask(house, name, "MX")
                 harness.equal((answer["state"], code), ("temporary", 75))
-                assert took < 4, f"it took {took:.1f} s"
+                assert took < 8, f"it took {took:.1f} s"
             server.start()
             harness.eventually(lambda: ask(house, "example.test", "MX")[0]["state"] == "ok", 25, "the resolver is used again", 0.5)
 
@@ -240,7 +240,7 @@ def test_a_hostile_server():
             def one(label):
                 kind, states, _ = HOSTILE[label]
                 answer, _, took = ask(house, f"{label}.a.test", kind)
-                if answer["state"] not in states.split() or took > 6:
+                if answer["state"] not in states.split() or took > 10:
                     wrong.append(f"{label}: {answer['state']} after {took:.1f} s, expected {states}")
                 return label, answer
 

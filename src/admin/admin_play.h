@@ -16,6 +16,7 @@
 #include "admin/admin.h"
 #include "admin/control.h"
 #include "auth/auth_role.h"
+#include "auth/keys_role.h"
 #include "base/event.h"
 #include "cards/cards_role.h"
 #include "io/dns_role.h"
@@ -48,6 +49,8 @@ static inline void admin_play_role(int argc, char **argv)
         _exit(cards_role_run());
     if (str_eq(n, S("smtp-out")))
         _exit(push_role_run());
+    if (str_eq(n, S("keys")))
+        _exit(keys_role_run());
     if (str_eq(n, S("dns")))
         _exit(dns_role_run());
     _exit(str_eq(n, S("access")) ? access_role_run() : auth_role_run());

@@ -4,6 +4,7 @@
 #include "access/access_role.h"
 #include "admin/admin.h"
 #include "auth/auth_role.h"
+#include "auth/keys_role.h"
 #include "cards/cards_role.h"
 #include "io/dns_role.h"
 #include "io/ipc.h"
@@ -37,6 +38,8 @@ static int run_role(const char *name)
         return push_role_run();
     if (str_eq(n, str_z(role_name[ROLE_DNS])))
         return dns_role_run();
+    if (str_eq(n, str_z(role_name[ROLE_KEYS])))
+        return keys_role_run();
     if (str_eq(n, str_z(role_name[ROLE_CARDS])))
         return cards_role_run();
     admin_complain("there is no role \"%s\"", name);

@@ -24,6 +24,7 @@ static const struct { enum role_id a, b;
     { ROLE_SMTP_IN, ROLE_STORE }, { ROLE_SMTP_IN, ROLE_AUTH }, { ROLE_ACCESS, ROLE_STORE },
     { ROLE_ACCESS, ROLE_AUTH },   { ROLE_AUTH, ROLE_STORE },
     { ROLE_SMTP_OUT, ROLE_STORE }, { ROLE_SMTP_OUT, ROLE_DNS },    { ROLE_STORE, ROLE_CARDS },
+    { ROLE_SMTP_OUT, ROLE_KEYS },
 };
 
 /* In the child: become the role's user, keep the control link as descriptor 3, start the program anew. */
@@ -68,7 +69,7 @@ static void send_host_key(struct master *m, struct master_role *r)
 static void send_file(struct master *m, struct master_role *r, const char *name, str path)
 {
     _cleanup_close_ int fd = master_open_file(m, path);
-    struct buf b = BUF(256);
+    struct buf b = BUF(1024);
     pack_str(&b, str_z(name));
     send_fd(r, IPC_FILE, &b, fd);
     buf_done(&b);
@@ -80,6 +81,16 @@ void master_send_tls(struct master *m, struct master_role *r)
         return;
     send_file(m, r, "tls_certificate", m->config.conf->tls_certificate);
     send_file(m, r, "tls_key", m->config.conf->tls_key);
+}
+
+static void send_dkim_keys(struct master *m, struct master_role *r)
+{
+    const struct conf *c = m->config.conf;
+    for (size_t i = 0; i < c->n_dkim; i++) {
+        _cleanup_buf_ struct buf name = BUF(1024);
+        buf_addf(&name, "dkim_key %.*s %.*s%c", STR_ARG(c->dkim[i].domain), STR_ARG(c->dkim[i].selector), '\0');
+        send_file(m, r, name.p, c->dkim[i].key);
+    }
 }
 
 void master_send_config(struct master *m, struct master_role *r)
@@ -95,6 +106,8 @@ void master_send_config(struct master *m, struct master_role *r)
         send_file(m, r, "smtp_tls_CAfile", c->smtp_tls_CAfile);
         send_file(m, r, "relay_credentials", c->relay_credentials);
     }
+    if (r->id == ROLE_KEYS)
+        send_dkim_keys(m, r);
     if (r->id == ROLE_DNS)
         send_file(m, r, "trust_anchor", c->trust_anchor);
     if (r->id == ROLE_DNS && !c->resolver.n)
@@ -269,7 +282,7 @@ static int start_role(struct master *m, struct master_role *r)
     _cleanup_close_ int trace = openat(m->data_fd, "trace", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     master_send_config(m, r);
     send_folder(r, "data", folder);
-    if (r->id != ROLE_CARDS) /* which says nothing of its own */
+    if (r->id != ROLE_CARDS && r->id != ROLE_KEYS) /* which have no folder at all */
         send_folder(r, "trace", trace);
     send_sockets(m, r);
     join(m, r);
@@ -308,7 +321,7 @@ static void stop_next(struct master *m)
                                              { ROLE_SMTP_OUT, ROLE_SMTP_OUT },
                                              { ROLE_STORE, ROLE_STORE },
                                              { ROLE_AUTH, ROLE_DNS },
-                                             { ROLE_CARDS, ROLE_CARDS } };
+                                             { ROLE_CARDS, ROLE_KEYS } };
     for (size_t i = 0; i < ARRAY_LEN(order); i++) {
         bool running = false;
         for (size_t j = 0; j < 2; j++) {

@@ -7,7 +7,7 @@
 #include "admin/control.h"
 #include "admin/master.h"
 
-enum { PATIENCE_MS = 8000 };
+enum { PATIENCE_MS = 8000, ROLE_PATIENCE_MS = 60000 }; /* the second: a plan may wait for the DNS */
 
 static void finish(struct control_client *c, bool ok)
 {
@@ -159,6 +159,8 @@ static void begin_question(struct master *m, struct control_client *c, uint8_t r
     buf_done(&b);
     if (!c->asks)
         finish(c, false);
+    else
+        loop_after(m->loop, &c->timer, ROLE_PATIENCE_MS);
 }
 
 /* Listeners are bound at start; a reload that names others says so instead of doing half of it. */

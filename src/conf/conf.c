@@ -396,6 +396,8 @@ static int statement(struct conf_parser *p, struct conf_lexer *l, const struct c
         return listener(p, l, s);
     if (str_eq(name->text, S("route")))
         return conf_route(p, l, s);
+    if (str_eq(name->text, S("dkim")))
+        return conf_dkim_statement(p, s);
     if (!str_eq(name->text, S("include")))
         return conf_unknown(p, name, "setting", conf_nearest(name->text));
     if (s->n != 2 || s->words[1].text.n == 0 || s->kind != CONF_STATEMENT_PLAIN)
@@ -536,6 +538,8 @@ static int finish(struct conf_parser *p)
     int r = finish_domains(p);
     if (r == 0)
         r = conf_route_finish(p);
+    if (r == 0)
+        r = conf_dkim_finish(p);
     for (int i = 0; r == 0 && i < CONF_LISTS; i++)
         r = read_tables(p, global_list(p, i));
     for (size_t i = 0; r == 0 && i < p->n_listeners; i++)

@@ -36,6 +36,10 @@ struct conf_listener {
     str file; uint32_t line;
 };
 
+/* A key that signs for a domain; several for one are neighbours. */
+#define CONF_DKIM_KEYS_MAX 4 /* of a domain */
+struct conf_dkim { str domain, selector, key; /* key: its file */ str file; uint32_t line; };
+
 #define CONF_SOCKET_PATH_MAX 80 /* of a Unix socket */
 #define CONF_ENDPOINT_MAX 96    /* holds conf_listener.address and a NUL */
 bool conf_listener_path(const struct conf_listener *l, str *out_path); /* false: an address and port */
@@ -82,6 +86,7 @@ struct conf {
     const struct conf_word *domains; size_t n_domains; /* `domain NAME` statements, lower case (A-label form) */
     struct route_table routes;             /* `route NAME { … }` statements; at least the built-in one */
     struct route_nets private_allowed;      /* what allow_private_destinations says */
+    const struct conf_dkim *dkim; size_t n_dkim; /* `dkim DOMAIN SELECTOR FILE` statements */
     str main_file;
 };
 
@@ -95,6 +100,7 @@ struct conf {
  *     listen SERVICE ADDRESS:PORT [{ smtpd_…_restrictions word… }]     smtp submission submissions lmtp pop3 pop3s
  *     listen lmtp unix:PATH [{ … }]
  *     route NAME { … }                          where mail goes next: docs/routing.md
+ *     dkim DOMAIN SELECTOR FILE                 a key that signs for the domain: docs/dkim.md
  *     include FILE
  */
 
@@ -120,6 +126,9 @@ int conf_parse(struct arena *a, str bundle, const struct conf **out, struct conf
 /* The table named in check_*_access ("file:access/clients"; "access/clients" is the same). NULL: unknown (conf_parse
  * has refused such a configuration). */
 const struct conf_table *conf_table(const struct conf *c, str name);
+
+/* The keys of a domain (lower case, A-labels); NULL and 0: it has none. */
+const struct conf_dkim *conf_dkim_find(const struct conf *c, str domain, size_t *out_n);
 
 /* For `config explain NAME`, man page, completion: row i, false past the end. */
 struct conf_setting_info { const char *name, *type, *deflt, *doc; };

@@ -13,7 +13,9 @@ struct conf_parser {
     struct conf_listener *listeners;
     struct conf_domain *domains;
     struct conf_route_draft *routes;
+    struct conf_dkim *dkim;
     size_t n_listeners, cap_listeners, n_domains, cap_domains, n_routes, cap_routes;
+    size_t n_dkim, cap_dkim;
     str including[CONF_INCLUDE_DEPTH_MAX + 1]; /* files being read, outermost first */
     size_t depth;
 };
@@ -37,5 +39,9 @@ int conf_read_block(struct conf_parser *p, struct conf_lexer *l, const struct co
 int conf_route(struct conf_parser *p, struct conf_lexer *l, const struct conf_statement *s);
 /* When all has been read: the table of routes with the settings they fall back to. */
 int conf_route_finish(struct conf_parser *p);
+/* `dkim DOMAIN SELECTOR FILE` */
+int conf_dkim_statement(struct conf_parser *p, const struct conf_statement *s);
+/* When all has been read: sorted, checked. */
+int conf_dkim_finish(struct conf_parser *p);
 /* What is expected of a text setting about routes, if it is not met; else NULL. */
 const char *conf_route_text_wanted(enum conf_row row, str text);

@@ -48,7 +48,7 @@ void conf_listener_print(struct buf *out, const struct conf_listener *l)
 }
 
 /* Words that begin a statement and are no settings. */
-static const char *const statement_name[] = { "domain", "listen", "route", "include" };
+static const char *const statement_name[] = { "domain", "listen", "route", "dkim", "include" };
 
 int conf_setting_find(str name)
 {

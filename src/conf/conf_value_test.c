@@ -121,7 +121,8 @@ static void test_domains(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_numbers), cmocka_unit_test(test_servers), cmocka_unit_test(test_networks), cmocka_unit_test(test_domains),
+        cmocka_unit_test(test_numbers), cmocka_unit_test(test_servers),
+        cmocka_unit_test(test_networks), cmocka_unit_test(test_domains),
     };
     return cmocka_run_group_tests_name("conf_value", tests, NULL, NULL);
 }

@@ -81,8 +81,8 @@ static ssize_t read_some(struct conn *c, char *p, size_t n)
         return r;
     }
     int why = SSL_get_error(c->ssl, r);
-    if ((why == SSL_ERROR_WANT_READ || why == SSL_ERROR_WANT_WRITE) && taken - c->tls_read <= CONN_TLS_IDLE_MAX)
-        return 0;
+    if (why == SSL_ERROR_WANT_READ && taken - c->tls_read <= CONN_TLS_IDLE_MAX)
+        return 0; /* WANT_WRITE: it asks for new keys and does not take our answers */
     c->eof = why == SSL_ERROR_ZERO_RETURN;
     c->failed = !c->eof;
     return -1;

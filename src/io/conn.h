@@ -49,7 +49,7 @@ void conn_close(struct conn *c);
 int conn_set_client(struct conn *c, str address, uint16_t port);
 /* Server side handshake; unused input is dropped first (RFC 3207 4.2). on_handshake() tells how it ended. */
 int conn_start_tls(struct conn *c, SSL_CTX *ctx);
-/* The client's side of it, with a context of tls_client_context(); name as for tls_client_name(), whose errors it has. */
+/* The client's side of it, with a context of tls_client_context(); name and errors as of tls_client_name(). */
 int conn_start_tls_client(struct conn *c, SSL_CTX *ctx, str name);
 /* Sends from the front of `from` and drops what went. 0 all sent, 1 blocked (on() follows), negative: failed. */
 int conn_write(struct conn *c, struct buf *from);

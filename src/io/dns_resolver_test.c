@@ -66,7 +66,7 @@ static void anchors(void **state)
     struct loop *l;
     assert_int_equal(loop_new(&env_system, &l), 0);
     assert_int_equal(with_anchors(l, STR_NONE), 0);
-    assert_int_equal(with_anchors(l, S("; a comment\n# another\n\nexample.test. 3600 IN DS 1 13 2 " DIGEST " ; x\n")), 0);
+    assert_int_equal(with_anchors(l, S("; a comment\n# another\n\nexample.test. 36 IN DS 1 13 2 " DIGEST ";x\n")), 0);
     assert_int_equal(with_anchors(l, S("example.test. IN DS 1 13 2 " DIGEST "\n. IN DS 2 13 2 " DIGEST)), 0);
     assert_int_equal(with_anchors(l, S("example.test. IN DS 1 13 2 (\n " DIGEST " )\n")), 0);
     assert_int_equal(with_anchors(l, S("example.test. IN DS 1 13 2 (\n " DIGEST "\n")), -EINVAL);

@@ -1,13 +1,17 @@
 /* Role dns: see dns_role.h. Questions come as frames, go to libunbound (dns_resolver.h) and are answered once: by it,
  * or when their time is over. A question whose time is over stays with libunbound until that gives up, so those have
- * a ceiling of their own. */
+ * a ceiling of their own.
+ *
+ * Servers of /etc/resolv.conf were not chosen for us, and some hand out no signatures: then everything signed would be
+ * bogus. After a bogus answer such a server is asked for the keys of the root; if it has none that fit, the DNS is
+ * asked from its root instead, which needs nobody's trust. */
 #include "io/dns_role.h"
 #include <errno.h>
 #include "io/dns_client.h"
 #include "io/dns_resolver.h"
 #include "io/event_flood.h"
 
-enum { OPEN_MAX = 2000, WITH_RESOLVER_MAX = 4000, FILE_MAX = 65536 };
+enum { OPEN_MAX = 2000, WITH_RESOLVER_MAX = 4000, FILE_MAX = 65536, TYPE_DNSKEY = 48, PROBE_AGAIN_MS = 600000 };
 
 struct question {
     struct dns_role *dns;
@@ -16,6 +20,7 @@ struct question {
     uint64_t request;
     enum dns_type type;
     bool late;          /* nobody waits for it any more */
+    bool probe;         /* our own: has the server the keys of the root? */
     struct loop_timer limit;
     char name[DNS_NAME_MAX + 2];
 };
@@ -23,8 +28,12 @@ struct question {
 struct dns_role {
     struct role *role;
     struct dns_resolver *resolver;
-    struct dns_setup setup;
+    struct dns_setup setup;                 /* as the configuration has it */
     struct buf anchors;                     /* of setup */
+    bool not_chosen;                        /* the servers are those of /etc/resolv.conf */
+    bool unfit;                             /* and they have no signatures: the root is asked instead */
+    uint64_t next_probe;                    /* mono_ms */
+    struct loop_timer change;               /* to the root: not inside a callback of the resolver that ends */
     struct buf next_anchors, next_resolv;   /* files that came for the next generation */
     bool have_anchors;
     struct question *all;
@@ -92,12 +101,21 @@ static void log_bogus(struct dns_role *d, const struct question *q, str why)
     events_end(events);
 }
 
+static void probe(struct dns_role *d);
+
 static void answer(struct question *q, const struct dns_answer *a)
 {
     struct dns_role *d = q->dns;
+    if (q->probe) {
+        if (a->state == DNS_BOGUS)
+            loop_after(d->role->loop, &d->change, 1);
+        return;
+    }
     d->state[a->state]++;
     if (a->state == DNS_BOGUS)
         log_bogus(d, q, a->why);
+    if (a->state == DNS_BOGUS && d->not_chosen && !d->unfit && loop_now(d->role->loop) >= d->next_probe)
+        probe(d);
     send_answer(d, q->peer, q->request, a);
 }
 
@@ -141,6 +159,34 @@ static void to_resolver(struct question *q)
     free_question(q);
 }
 
+static int open_question(struct dns_role *d, struct question **out)
+{
+    bool room = d->open < OPEN_MAX && d->open + d->late < WITH_RESOLVER_MAX;
+    struct question *q = room ? calloc(1, sizeof(*q)) : NULL;
+    if (!q)
+        return -ENOBUFS;
+    *q = (struct question){ .dns = d, .next = d->all, .limit.fire = limit_over };
+    if (d->all)
+        d->all->prev = q;
+    d->all = q;
+    d->open++;
+    *out = q;
+    return 0;
+}
+
+static void probe(struct dns_role *d)
+{
+    struct question *q;
+    if (open_question(d, &q) < 0)
+        return;
+    q->probe = true;
+    q->type = (enum dns_type)TYPE_DNSKEY;
+    q->name[0] = '.';
+    d->next_probe = loop_now(d->role->loop) + PROBE_AGAIN_MS;
+    loop_after(d->role->loop, &q->limit, d->role->config->conf->dns_timeout);
+    to_resolver(q);
+}
+
 /* Fields of a question behind its number: name, type. */
 static int ask(struct dns_role *d, enum role_id peer, uint64_t request, struct unpack *u, uint64_t limit_ms)
 {
@@ -149,18 +195,15 @@ static int ask(struct dns_role *d, enum role_id peer, uint64_t request, struct u
     if (!unpack_end(u) || !dns_name_valid(name) || !dns_type_name(type))
         return -EBADMSG;
     d->questions++;
-    struct question *q = d->open < OPEN_MAX && d->open + d->late < WITH_RESOLVER_MAX ? calloc(1, sizeof(*q)) : NULL;
-    if (!q) {
+    struct question *q;
+    if (open_question(d, &q) < 0) {
         refuse(d, peer, request, S("too many questions to the DNS at the same time"));
         return 0;
     }
-    *q = (struct question){ .dns = d, .next = d->all, .peer = peer, .request = request, .type = type,
-                            .limit.fire = limit_over };
+    q->peer = peer;
+    q->request = request;
+    q->type = type;
     memcpy(q->name, name.p, name.n);
-    if (d->all)
-        d->all->prev = q;
-    d->all = q;
-    d->open++;
     loop_after(d->role->loop, &q->limit, limit_ms);
     to_resolver(q);
     return 0;
@@ -194,7 +237,7 @@ static void peer_down(struct role *r, enum role_id peer)
 {
     struct dns_role *d = self(r);
     for (struct question *q = d->all; q; q = q->next)
-        if (q->peer == peer)
+        if (q->peer == peer && !q->probe)
             leave(q);
 }
 
@@ -264,10 +307,6 @@ static int set_up(struct dns_role *d, struct role *r, const struct dns_setup *se
     }
     dns_resolver_free(d->resolver);
     d->resolver = fresh;
-    d->setup = *setup;
-    buf_done(&d->anchors);
-    d->anchors = d->next_anchors;
-    d->next_anchors = BUF(FILE_MAX);
     for (struct question *q = d->all, *next; q; q = next) {
         next = q->next;
         if (q->late)
@@ -276,6 +315,31 @@ static int set_up(struct dns_role *d, struct role *r, const struct dns_setup *se
             to_resolver(q);
     }
     return 0;
+}
+
+static void ask_the_root(struct loop_timer *t)
+{
+    struct dns_role *d = CONTAINER_OF(t, struct dns_role, change);
+    struct dns_setup root = { .anchors = d->setup.anchors };
+    if (!d->not_chosen || d->unfit || set_up(d, d->role, &root) < 0)
+        return;
+    d->unfit = true;
+    events_say(&d->role->events, EVENT_WARN, "dns_resolver_unfit",
+               S("the servers of /etc/resolv.conf hand out no DNSSEC signatures, so the DNS is asked from its root; "
+                 "name a validating server with the setting resolver, or set trust_anchor to \"\" to do without"));
+}
+
+/* Takes the files of this generation over. */
+static void settle(struct dns_role *d, const struct dns_setup *setup, bool not_chosen)
+{
+    d->setup = *setup;
+    d->not_chosen = not_chosen;
+    d->unfit = false;
+    d->next_probe = 0;
+    loop_cancel(d->role->loop, &d->change);
+    buf_done(&d->anchors);
+    d->anchors = d->next_anchors;
+    d->next_anchors = BUF(FILE_MAX);
 }
 
 static int configure(struct role *r)
@@ -287,8 +351,12 @@ static int configure(struct role *r)
     if (e == 0 && d->have_anchors && r->config->conf->trust_anchor.n)
         setup.anchors = buf_str(&d->next_anchors);
     find_servers(d, r->config->conf, &setup);
-    if (e == 0 && (!d->resolver || !dns_setup_same(&setup, &d->setup)))
+    bool not_chosen = !r->config->conf->resolver.n && setup.n_servers;
+    bool changed = !d->resolver || !dns_setup_same(&setup, &d->setup) || not_chosen != d->not_chosen;
+    if (e == 0 && changed)
         e = set_up(d, r, &setup);
+    if (e == 0 && changed)
+        settle(d, &setup, not_chosen);
     d->have_anchors = false;
     buf_clear(&d->next_resolv);
     return e;
@@ -316,7 +384,7 @@ static void status(struct role *r, struct buf *out)
     event_str(out, "validates", d->setup.anchors.n ? S("yes") : S("no"));
     for (size_t i = 0; i < d->setup.n_servers; i++)
         buf_addf(&servers, "%s%s", i ? " " : "", d->setup.server[i]);
-    event_str(out, "resolver", servers.n ? buf_str(&servers) : S("the root of the DNS"));
+    event_str(out, "resolver", servers.n && !d->unfit ? buf_str(&servers) : S("the root of the DNS"));
 }
 
 static void stop(struct role *r)
@@ -340,6 +408,7 @@ int dns_role_run(void)
     uint8_t key[16];
     env_system.random(key, sizeof(key));
     event_flood_init(&d.flood, key);
+    d.change.fire = ask_the_root;
     d.anchors = d.next_anchors = d.next_resolv = BUF(FILE_MAX);
     return role_run(&ops, &d);
 }

@@ -268,6 +268,18 @@ static void reload_changes_the_resolver(void **state)
     play_stop(&p);
 }
 
+static bool says_resolver(struct role_play *p, str want)
+{
+    struct buf b = BUF(16);
+    _cleanup_buf_ struct buf value = BUF(256);
+    pack_u64(&b, 1);
+    play_send(p->master, IPC_STATUS, &b, -1);
+    play_expect(p, p->master, IPC_STATUS_REPLY);
+    unpack_u64(&p->in);
+    assert_true(event_get(unpack_str(&p->in), "resolver", &value));
+    return str_eq(buf_str(&value), want);
+}
+
 static void resolv_conf_names_the_resolver(void **state)
 {
     (void)state;
@@ -279,15 +291,46 @@ static void resolv_conf_names_the_resolver(void **state)
     play_file(&p, "resolv_conf", S("# none\nsearch example.org\nnameserver 127.0.0.77\nnameserver nonsense\n"));
     play_begin(&p, NULL);
     play_start(&p);
-    struct buf b = BUF(16);
-    _cleanup_buf_ struct buf value = BUF(256);
-    pack_u64(&b, 1);
-    play_send(p.master, IPC_STATUS, &b, -1);
-    play_expect(&p, p.master, IPC_STATUS_REPLY);
-    unpack_u64(&p.in);
-    assert_true(event_get(unpack_str(&p.in), "resolver", &value));
-    assert_true(str_eq(buf_str(&value), S("127.0.0.77@53")));
+    assert_true(says_resolver(&p, S("127.0.0.77@53")));
     play_stop(&p);
+}
+
+#define ROOT_ANCHOR ". IN DS 1 13 2 1111111111111111111111111111111111111111111111111111111111111111\n"
+
+/* The played server has no signatures. Named in the configuration it is trusted to be what is wanted, and what it says
+ * is bogus; found in resolv.conf it is not asked any more. */
+static void without_signatures(void **state)
+{
+    (void)state;
+    for (int chosen = 0; chosen < 2; chosen++) {
+        _cleanup_play_ struct role_play p;
+        _cleanup_fake_ struct fake f;
+        char text[64];
+        fake_start(&f, 9);
+        snprintf(text, sizeof(text), chosen ? "resolver 127.0.0.1:%u\n" : "nameserver 127.0.0.1:%u\n", f.port);
+        play_init(&p);
+        if (chosen)
+            buf_add(&p.settings, str_z(text));
+        play_fork(&p, dns_role_run);
+        play_file(&p, "trust_anchor", S(ROOT_ANCHOR));
+        if (!chosen)
+            play_file(&p, "resolv_conf", str_z(text));
+        play_begin(&p, NULL);
+        play_peer(&p, ROLE_SMTP_OUT);
+        play_start(&p);
+        struct dns_answer a = resolve(&p, "host.example.test", DNS_TYPE_A);
+        assert_int_equal(a.state, DNS_BOGUS);
+        assert_int_equal(a.n, 0);
+        bool root = false;
+        for (int i = 0; i < (chosen ? 20 : 500) && !root; i++) {
+            usleep(10000);
+            root = says_resolver(&p, S("the root of the DNS"));
+        }
+        assert_int_equal(root, !chosen);
+        assert_int_equal(play_status(&p, "answers_bogus"), 1);
+        assert_int_equal(play_status(&p, "questions"), 1);
+        play_stop(&p);
+    }
 }
 
 /* At the start the role ends; at a reload what was before stays in force. */
@@ -343,6 +386,7 @@ int main(void)
         cmocka_unit_test(has_a_ceiling),
         cmocka_unit_test(reload_changes_the_resolver),
         cmocka_unit_test(resolv_conf_names_the_resolver),
+        cmocka_unit_test(without_signatures),
         cmocka_unit_test(a_bad_trust_anchor_is_refused),
         cmocka_unit_test(damaged_frames_drop_the_peer),
     };

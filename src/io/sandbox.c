@@ -48,13 +48,14 @@ enum { ABI_REFER = 2, ABI_TRUNCATE = 3, ABI_NET = 4, ABI_IOCTL = 5, ABI_SCOPES =
 #define AUTH (1u << ROLE_AUTH)
 #define SMTP_OUT (1u << ROLE_SMTP_OUT)
 #define DNS (1u << ROLE_DNS)
+#define KEYS (1u << ROLE_KEYS)
 #define CARDS (1u << ROLE_CARDS)
 #define NET (SMTP_IN | ACCESS)
 #define OUT (SMTP_OUT | DNS)
 #define NOBODY 0u
 #define LOG (SMTP_IN | STORE)
 #define THREADS (LOG | AUTH | DNS)
-#define FILES (~CARDS)
+#define FILES (~(CARDS | KEYS))
 #define ALL (~0u)
 
 #define NAMESPACES \

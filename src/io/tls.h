@@ -24,8 +24,8 @@ const char *tls_failure_text(const SSL *ssl);
  * no_application_protocol: a client of another protocol was sent here (ALPACA). name is static. Clients that
  * name none are served. */
 void tls_accept_alpn(SSL_CTX *ctx, const char *name);
-/* Below a connection: a socket that stays the caller's. While `more` is set, the kernel holds back what is written until
- * a packet is full, so that the records of one answer go out together. */
+/* Below a connection: a socket that stays the caller's. While `more` is set, the kernel holds back what is written
+ * until a packet is full, so that the records of one answer go out together. */
 struct tls_socket { int fd; bool more; };
 /* Lives as long as ssl. 0 or -ENOMEM. */
 int tls_use_socket(SSL *ssl, struct tls_socket *socket);

@@ -33,7 +33,7 @@ struct part_state {
 
 struct downgrade {
     struct mime_parser *mime;
-    enum { READ, COUNT, CONVERT } pass;
+    enum { LOOK, READ, COUNT, CONVERT } pass;
     bool high, header_high;
     const struct mime_part *parts;
     size_t n;
@@ -59,13 +59,7 @@ struct downgrade {
 
 struct downgrade *downgrade_new(void)
 {
-    struct downgrade *d = calloc(1, sizeof(*d));
-    if (d)
-        d->mime = mime_new();
-    if (d && d->mime)
-        return d;
-    free(d);
-    return NULL;
+    return calloc(1, sizeof(struct downgrade));
 }
 
 void downgrade_free(struct downgrade *d)
@@ -193,12 +187,12 @@ static enum downgrade_need decide_all(struct downgrade *d)
 
 void downgrade_scan(struct downgrade *d, str piece)
 {
-    if (d->pass == COUNT) {
+    if (d->pass == LOOK)
+        d->high = d->high || high_bytes(piece) > 0;
+    else if (d->pass == READ)
+        mime_feed(d->mime, piece);
+    else if (d->pass == COUNT)
         count(d, piece);
-        return;
-    }
-    d->high = d->high || high_bytes(piece) > 0;
-    mime_feed(d->mime, piece);
 }
 
 enum downgrade_need downgrade_scanned(struct downgrade *d)
@@ -207,6 +201,11 @@ enum downgrade_need downgrade_scanned(struct downgrade *d)
         return decide_all(d);
     if (!d->high)
         return DOWNGRADE_NOT_NEEDED;
+    if (d->pass == LOOK) { /* most messages never come here, and a parser is large */
+        d->mime = mime_new();
+        d->pass = READ;
+        return d->mime ? DOWNGRADE_AGAIN : DOWNGRADE_IMPOSSIBLE;
+    }
     mime_end(d->mime);
     if (mime_limited(d->mime) || !lay_out(d))
         return DOWNGRADE_IMPOSSIBLE;

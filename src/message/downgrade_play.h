@@ -4,7 +4,7 @@
 #include "message/downgrade.h"
 #include "message/mime.h"
 
-/* Feeds `step` bytes at a time; out is empty unless the answer is DOWNGRADE_CONVERT. Aborts on what may never happen. */
+/* Feeds `step` bytes at a time; out is empty unless the answer is DOWNGRADE_CONVERT. Aborts on what may not happen. */
 static inline enum downgrade_need downgrade_play(str message, size_t step, struct buf *out)
 {
     struct downgrade *d = downgrade_new();

@@ -1,5 +1,5 @@
-/* Quoted-printable and base64 of content as streams (RFC 2045 6.7, 6.8). CRLF is a line end of text in quoted-printable;
- * a CR or LF alone is encoded. No line is longer than 76 octets. */
+/* Quoted-printable and base64 of content as streams (RFC 2045 6.7, 6.8). CRLF is a line end of text in
+ * quoted-printable; a CR or LF alone is encoded. No line is longer than 76 octets. */
 #pragma once
 #include "base/buf.h"
 

@@ -5,7 +5,7 @@
 struct staging {
     struct dkim_sink *out;
     size_t n;
-    char p[4096] __attribute__((uninitialized));
+    char p[4096];
 };
 
 static void flush(struct staging *s)
@@ -57,7 +57,7 @@ static inline void byte(struct dkim_body *b, struct staging *s, char c)
 
 void dkim_body_feed(struct dkim_body *b, str piece, struct dkim_sink *out)
 {
-    struct staging s;
+    struct staging s __attribute__((uninitialized));
     s.out = out;
     s.n = 0;
     for (size_t i = 0; i < piece.n; i++)
@@ -69,7 +69,7 @@ void dkim_body_feed(struct dkim_body *b, str piece, struct dkim_sink *out)
  * relaxed form nothing (RFC 6376 3.4.3, 3.4.4). */
 void dkim_body_end(struct dkim_body *b, struct dkim_sink *out)
 {
-    struct staging s;
+    struct staging s __attribute__((uninitialized));
     s.out = out;
     s.n = 0;
     if (b->cr)

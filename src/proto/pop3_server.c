@@ -316,8 +316,7 @@ static void cmd_auth(struct pop3_server *s, const struct args *a, struct pop3_ev
 
 static void cmd_stat(struct pop3_server *s, const struct args *a, struct pop3_event *ev)
 {
-    (void)a;
-    (void)ev;
+    (void)a, (void)ev;
     buf_addf(&s->out, "+OK %zu %llu\r\n", s->count, (unsigned long long)s->octets);
 }
 

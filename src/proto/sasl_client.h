@@ -1,6 +1,6 @@
-/* SASL client mechanisms (RFC 4422) as a pure machine: SCRAM-SHA-256 (5802, 7677), PLAIN (4616), LOGIN. Messages are raw
- * bytes: base64 belongs to the protocol around it. No channel binding, no SASLprep: name and password go as they are
- * written. */
+/* SASL client mechanisms (RFC 4422) as a pure machine: SCRAM-SHA-256 (5802, 7677), PLAIN (4616), LOGIN. Messages are
+ * raw bytes: base64 belongs to the protocol around it. No channel binding, no SASLprep: name and password go as they
+ * are written. */
 #pragma once
 #include "base/buf.h"
 

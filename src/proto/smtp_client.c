@@ -213,7 +213,8 @@ static void auth_reply(struct smtp_client *c)
     if (c->reader.code == 334) {
         auth_challenge(c);
     } else if (c->auth_cancelled) {
-        smtp_client_end_words(c, SMTP_END_AUTH, S("4.7.0"), why.n > 0 ? why : S("the server's challenge is not base64"));
+        smtp_client_end_words(c, SMTP_END_AUTH, S("4.7.0"),
+                              why.n > 0 ? why : S("the server's challenge is not base64"));
     } else if (c->reader.code / 100 != 2) {
         smtp_client_end_reply(c, SMTP_END_AUTH);
     } else if (!sasl_client_ok(c->sasl)) {

@@ -53,7 +53,7 @@ str smtp_client_stage_text(enum smtp_client_stage stage);
 /* A reply of the peer, or a sentence of our own (code 0). Slices are good until the next call of next(). */
 struct smtp_client_reply {
     uint16_t code;                /* 200 to 599 of the peer; 0: our own words */
-    str status;                   /* "5.1.1": the peer's, else made from the code (RFC 3463); "" for a greeting or 3xx */
+    str status;                   /* "5.1.1": the peer's, else made from the code (RFC 3463); "" for a 3xx */
     str text;                     /* the whole reply as sent, lines with their codes joined by '\n', control
                                      characters made '?', at most SMTP_CLIENT_TEXT_MAX bytes; of our own words: a
                                      sentence */

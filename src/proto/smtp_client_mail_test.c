@@ -118,7 +118,8 @@ static void pipelined(struct client_play *p)
     said(p, "MAIL FROM:<me@example.net>\r\nRCPT TO:<a@example.org>\r\nRCPT TO:<b@example.org>\r\n"
             "RCPT TO:<c@example.com>\r\nDATA\r\n");
     SAYS(p, "250 ok\r\n250 ok\r\n550 5.1.1 no b\r\n452 4.2.2 full\r\n354 go\r\n");
-    logged(p, "RESULT 1 failed 550 5.1.1 [RCPT TO] 550 5.1.1 no b\nRESULT 2 deferred 452 4.2.2 [RCPT TO] 452 4.2.2 full\n");
+    logged(p, "RESULT 1 failed 550 5.1.1 [RCPT TO] 550 5.1.1 no b\n"
+              "RESULT 2 deferred 452 4.2.2 [RCPT TO] 452 4.2.2 full\n");
     content(p, "x\r\n", true);
     said(p, "x\r\n.\r\n");
     SAYS(p, "250 ok\r\n");
@@ -180,7 +181,8 @@ static void mail_refused(struct client_play *p)
     ready(p, "250 PIPELINING\r\n");
     begin(p);
     SAYS(p, "550 5.7.1 not\r\n");
-    logged(p, "RESULT 0 failed 550 5.7.1 [MAIL FROM] 550 5.7.1 not\nRESULT 1 failed 550 5.7.1 [MAIL FROM] 550 5.7.1 not\n");
+    logged(p, "RESULT 0 failed 550 5.7.1 [MAIL FROM] 550 5.7.1 not\n"
+              "RESULT 1 failed 550 5.7.1 [MAIL FROM] 550 5.7.1 not\n");
     SAYS(p, "503 a\r\n503 b\r\n");
     logged(p, "");
     SAYS(p, "503 c\r\n");
@@ -303,7 +305,8 @@ static void full_mailbox(struct client_play *p)
     ready(p, "250 PIPELINING\r\n");
     begin(p);
     SAYS(p, "250 ok\r\n250 ok\r\n552 5.2.2 full\r\n452 4.3.1 disk\r\n");
-    logged(p, "RESULT 1 failed 552 5.2.2 [RCPT TO] 552 5.2.2 full\nRESULT 2 deferred 452 4.3.1 [RCPT TO] 452 4.3.1 disk\n");
+    logged(p, "RESULT 1 failed 552 5.2.2 [RCPT TO] 552 5.2.2 full\n"
+              "RESULT 2 deferred 452 4.3.1 [RCPT TO] 452 4.3.1 disk\n");
 }
 static void test_full_mailbox_is_another_thing(void **state) { (void)state; twice(full_mailbox); }
 
@@ -385,8 +388,8 @@ static void requires_tls(struct client_play *p)
 {
     mail.requiretls = true;
     refused_here(p, "250 REQUIRETLS\r\n",
-                 "RESULT 0 failed 0 5.7.30 [MAIL FROM] the sender demands TLS all the way (REQUIRETLS), which the other "
-                 "server does not offer\nDONE\n");
+                 "RESULT 0 failed 0 5.7.30 [MAIL FROM] the sender demands TLS all the way (REQUIRETLS), which the "
+                 "other server does not offer\nDONE\n");
 }
 static void test_requiretls_in_clear(void **state) { (void)state; twice(requires_tls); }
 

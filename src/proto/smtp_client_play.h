@@ -1,5 +1,6 @@
 /* An owner of the SMTP client engine for tests: what the peer says is written by the test, what the client says and
- * which events come is written down, so that two ways to feed the same bytes can be compared. Included by tests only. */
+ * which events come is written down, so that two ways to feed the same bytes can be compared. Included by tests
+ * only. */
 #pragma once
 #include "proto/smtp_client.h"
 

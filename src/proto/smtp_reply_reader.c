@@ -129,5 +129,6 @@ str smtp_reply_reader_status(const struct smtp_reply_reader *r)
     for (size_t i = 0; i < ARRAY_LEN(plain_status); ++i)
         if (plain_status[i].code == r->code)
             return plain_status[i].status;
-    return r->code / 100 == 2 ? S("2.0.0") : r->code / 100 == 4 ? S("4.0.0") : r->code / 100 == 5 ? S("5.0.0") : STR_NONE;
+    static const str general[10] = { [2] = S("2.0.0"), [4] = S("4.0.0"), [5] = S("5.0.0") };
+    return general[r->code / 100 % 10];
 }

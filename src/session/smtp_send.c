@@ -183,7 +183,9 @@ static void begin_tls(struct smtp_send *s)
     p->failed_on_tls = true;
     s->conn.failed = true;
     lost(s, "TLS handshake failed",
-         r == -ENOENT ? "no TLS context is set up here" : r == -EINVAL ? "there is no name to be verified" : "no memory");
+         r == -ENOENT   ? "no TLS context is set up here"
+         : r == -EINVAL ? "there is no name to be verified"
+                        : "no memory");
     soon(s);
 }
 

@@ -77,7 +77,8 @@ struct smtp_send_end {
 struct smtp_send;
 struct smtp_send_events {
     void (*up)(struct smtp_send *s);
-    void (*result)(struct smtp_send *s, const struct smtp_client_result *r); /* each recipient once; slices good in it */
+    /* Each recipient once; the slices are good in it only. */
+    void (*result)(struct smtp_send *s, const struct smtp_client_result *r);
     void (*done)(struct smtp_send *s);  /* all recipients have their result. smtp_send_ready() tells whether another
                                            message may follow; else down() comes */
     void (*down)(struct smtp_send *s, const struct smtp_send_end *end); /* a message under way had its results and its

@@ -509,7 +509,8 @@ static void test_converted_for_a_7bit_peer(void **state)
     assert_int_equal(smtp_send_message(&s, &message), 0);
     until_done(1);
     peer_got("DATA\r\nReceived: y\r\nSubject: x\r\nMIME-Version: 1.0\r\nContent-Type: text/plain; "
-             "charset=unknown-8bit\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\nthe caf=C3=A9 is open\r\n.\r\n");
+             "charset=unknown-8bit\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
+             "the caf=C3=A9 is open\r\n.\r\n");
 }
 
 static void test_8bit_header_for_a_7bit_peer(void **state)
@@ -523,8 +524,8 @@ static void test_8bit_header_for_a_7bit_peer(void **state)
     until(&up);
     assert_int_equal(smtp_send_message(&s, &message), 0);
     until_done(1);
-    logged("up\n0 failed 0 5.6.3 a header field has characters that are not plain ASCII, and the other server takes only "
-           "7-bit mail (no 8BITMIME)\n1 failed 0 5.6.3 a header field has characters that are not plain ASCII, and the "
+    logged("up\n0 failed 0 5.6.3 a header field has characters that are not plain ASCII, and the other server takes "
+           "only 7-bit mail (no 8BITMIME)\n1 failed 0 5.6.3 a header field has characters that are not plain ASCII, and the "
            "other server takes only 7-bit mail (no 8BITMIME)\ndone\n");
     assert_true(smtp_send_ready(&s));
 }

@@ -16,6 +16,18 @@ static const struct journal_unplaced unplaced[] = { { .recipient = { "x@y", 3 },
 static const uint32_t uids[] = { 1, 5, UINT32_MAX };
 static const struct journal_move moves[] = { { 1, 2, 64, 128, 1000 }, { UINT64_MAX, UINT32_MAX, 8000, 1128, 72 } };
 
+static const struct journal_queued queued[] = {
+    { .outcome = QUEUE_WAITING, .address = { "x@far.example", 13 } },
+    { .outcome = QUEUE_FAILED, .owed = QUEUE_DSN_FAILED + 1, .part = 3, .notify = 6, .group = 2,
+      .address = { "y@far.example", 13 }, .original = { "out@example.org", 15 }, .orcpt = { "rfc822;O@e", 10 },
+      .sender = { "SRS0=a@b", 8 }, .alias = { "out@example.org", 15 }, .status = { "5.4.6", 5 }, .text = { "loop", 4 } },
+};
+static const struct journal_attempt attempts[] = {
+    { .index = 7, .outcome = QUEUE_DEFERRED, .owed = QUEUE_DSN_DELAYED + 1, .part = 1, .code = 450, .attempts = 9,
+      .due_us = 1764000000000000, .status = { "4.2.0", 5 }, .text = { "450 a\n450 b", 11 } },
+    { .index = UINT32_MAX, .outcome = QUEUE_RELAYED, .code = 250 },
+};
+
 static const struct journal_record samples[] = {
     { .kind = JOURNAL_mailbox_created, .mailbox_created = { .id = 9, .account = { "a@b", 3 }, .name = { "INBOX", 5 },
                                                             .uidvalidity = 123 } },
@@ -31,6 +43,18 @@ static const struct journal_record samples[] = {
     { .kind = JOURNAL_relocated, .relocated = { .log = { "smtp-in", 7 }, .segment = 7, .to_log = { "store", 5 },
                                                 .to_segment = 2, .end = 4096, .moves = moves, .n = 2 } },
     { .kind = JOURNAL_jumped, .jumped = { .by = 1 << 20 } },
+    { .kind = JOURNAL_delivered, .delivered = {
+        .log = { "in", 2 }, .segment = 3, .offset = 64, .end = 1000, .session = "0123456789abcde",
+        .queue = { .present = true, .sender = { "anna@example.org", 16 }, .envid = { "e", 1 }, .ret = 2, .body = 1,
+                   .priority = 1, .smtputf8 = true, .requiretls = true, .last_resort = true, .dsn_of = 5,
+                   .dsn_event = 1280, .recipients = queued, .n = 2 } } },
+    { .kind = JOURNAL_attempted, .attempted = { .message = 77, .at_us = 1764000000000000, .mta = { "mx [::1]:25", 11 },
+                                                .tls = { "TLS1.3", 6 }, .list = attempts, .n = 2 } },
+    { .kind = JOURNAL_queue_changed, .queue_changed = { .op = QUEUE_REDIRECT, .message = 77, .at_us = 1,
+                                                        .by = { "root", 4 }, .host = { "[192.0.2.1]", 11 },
+                                                        .indexes = uids, .n = 3 } },
+    { .kind = JOURNAL_destination_paused, .destination_paused = { .paused = true, .destination = { "far.example", 11 },
+                                                                  .by = { "root", 4 }, .at_us = 2 } },
 };
 
 static void test_round_trip(void **state)
@@ -81,6 +105,43 @@ static void test_delivered(void **state)
     arena_done(&a);
 }
 
+static const struct journal_record *sample_of(enum journal_kind kind, size_t nth)
+{
+    for (size_t i = 0; i < ARRAY_LEN(samples); i++)
+        if (samples[i].kind == kind && nth-- == 0)
+            return &samples[i];
+    fail();
+    return NULL;
+}
+
+static void test_queue(void **state)
+{
+    (void)state;
+    struct arena a = ARENA(1 << 20);
+    struct buf b = BUF(1 << 16);
+    struct journal_record r;
+    assert_int_equal(journal_record_encode(&b, sample_of(JOURNAL_delivered, 1)), 0);
+    assert_int_equal(journal_record_decode(&a, buf_str(&b), 1, &r), 0);
+    const struct journal_queue *q = &r.delivered.queue;
+    assert_true(q->present && q->smtputf8 && q->requiretls && q->last_resort && q->dsn_of == 5 && q->dsn_event == 1280);
+    assert_true(q->ret == 2 && q->body == 1 && q->priority == 1 && q->n == 2 && str_eq(q->envid, S("e")));
+    const struct journal_queued *x = &q->recipients[1];
+    assert_true(x->outcome == QUEUE_FAILED && x->owed == 1 && x->part == 3 && x->notify == 6 && x->group == 2);
+    assert_true(str_eq(x->original, S("out@example.org")) && str_eq(x->sender, S("SRS0=a@b")) &&
+                str_eq(x->orcpt, S("rfc822;O@e")) && str_eq(x->alias, x->original) && str_eq(x->text, S("loop")));
+    assert_true(q->recipients[0].outcome == QUEUE_WAITING && q->recipients[0].original.n == 0);
+    buf_clear(&b);
+    assert_int_equal(journal_record_encode(&b, sample_of(JOURNAL_attempted, 0)), 0);
+    assert_int_equal(journal_record_decode(&a, buf_str(&b), 1, &r), 0);
+    const struct journal_attempt *t = r.attempted.list;
+    assert_true(r.attempted.message == 77 && r.attempted.n == 2 && str_eq(r.attempted.tls, S("TLS1.3")));
+    assert_true(t->index == 7 && t->outcome == QUEUE_DEFERRED && t->owed == 2 && t->part == 1 && t->code == 450);
+    assert_true(t->attempts == 9 && t->due_us == 1764000000000000 && str_eq(t->text, S("450 a\n450 b")));
+    assert_true(t[1].index == UINT32_MAX && t[1].outcome == QUEUE_RELAYED);
+    buf_done(&b);
+    arena_done(&a);
+}
+
 static void test_other_kinds(void **state)
 {
     (void)state;
@@ -98,6 +159,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_delivered),
+        cmocka_unit_test(test_queue),
         cmocka_unit_test(test_other_kinds),
     };
     return cmocka_run_group_tests_name("journal_record", tests, NULL, NULL);

@@ -146,6 +146,12 @@ void store_close(struct store *s)
     free(s);
 }
 
+void store_set_key(struct store *s, const uint8_t key[16])
+{
+    memcpy(s->key, key, sizeof(s->key));
+    s->has_key = true;
+}
+
 void store_set_directory(struct store *s, const struct directory *d)
 {
     s->directory = *d;

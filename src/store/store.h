@@ -43,6 +43,10 @@ void store_close(struct store *s);
  * first store_log_attach(). */
 void store_set_directory(struct store *s, const struct directory *d);
 
+/* The key of this host: senders of forwarded mail are rewritten with it (message/srs.h), and Delivered-To lines marked
+ * (message/loop_mark.h). Without it neither is done. */
+void store_set_key(struct store *s, const uint8_t key[16]);
+
 /* A receive log's role has connected: its segments below first_segment are sealed by an earlier process: made durable,
  * read to their valid end, staged; empty or unfinished ones are removed. Also remembers the log. -EBADMSG: not a
  * name of a log; -EINVAL: no directory yet. */

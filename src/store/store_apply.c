@@ -114,14 +114,17 @@ static void expand_recipient(struct expansion *e, const struct record_recipient 
         e->no_memory = true;
         return;
     }
-    if (!result.n_targets)
+    bool returned = false;
+    int r = result.n_targets ? 0 : foreign_return(&e->foreign, to, &returned);
+    if (!result.n_targets && !returned && r == 0)
         add_postmaster(e, recipient, arena_printf(e->arena, "%.*s is not an address of this host (any more)",
                                                   STR_ARG(recipient)));
     bool too_many = false;
     for (const struct directory_target *t = result.targets; t && !e->no_memory; t = t->next)
         if (!t->foreign && !add_target(e, t->address, recipient, STR_NONE))
             too_many = true;
-    int r = foreign_add(&e->foreign, to, &result);
+    if (r == 0 && !returned)
+        r = foreign_add(&e->foreign, to, &result);
     e->no_memory = e->no_memory || r == -ENOMEM;
     if (too_many || r == -E2BIG)
         add_refused(e, recipient, S("one message has too many final recipients"));

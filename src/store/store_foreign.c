@@ -1,6 +1,7 @@
 /* The way out of this host begins here: see store_foreign.h. */
 #include "store/store_foreign.h"
 #include <errno.h>
+#include "message/srs.h"
 #include "store/store_queue_internal.h"
 
 #define FOREIGN_MAX ((size_t)100000)
@@ -67,9 +68,16 @@ static int see(struct foreign *f, str address)
  * SPF check would see our address sending in another domain's name. Empty: as it is. */
 static str forward_sender(struct foreign *f, str alias)
 {
-    (void)f;
-    (void)alias;
-    return STR_NONE;
+    const struct message_record *m = f->message;
+    struct store *s = f->store;
+    ptrdiff_t at = str_rchr(m->sender, '@'), alias_at = str_rchr(alias, '@');
+    _cleanup_buf_ struct buf text = BUF(1024);
+    if (!s->has_key || at < 0 || alias_at < 0 ||
+        directory_is_local_domain(&s->directory, str_from(m->sender, (size_t)at + 1)) ||
+        srs_forward(&text, s->key, m->sender, str_from(alias, (size_t)alias_at + 1),
+                    (int64_t)(m->received_us / 1000000)) < 0)
+        return STR_NONE;
+    return arena_dup(f->arena, buf_str(&text));
 }
 
 /* RFC 3461 5.2.7.3 c: of an alias with several targets nobody hears of success but that it was expanded. */
@@ -130,6 +138,19 @@ static int forward(struct foreign *f, const struct record_recipient *to, const s
         if (t->foreign)
             r = queue_one(f, to, &w, t->address);
     return r;
+}
+
+int foreign_return(struct foreign *f, const struct record_recipient *to, bool *out_known)
+{
+    _cleanup_buf_ struct buf sender = BUF(1024);
+    const struct store *s = f->store;
+    const struct forward direct = { .notify = QUEUE_NOTIFY_NEVER };
+    *out_known = s->has_key && f->message->sender.n == 0 &&
+                 srs_reverse(&sender, s->key, to->address, (int64_t)(f->message->received_us / 1000000)) == 0;
+    if (!*out_known)
+        return 0;
+    str address = arena_dup(f->arena, buf_str(&sender));
+    return address.p ? queue_one(f, to, &direct, address) : -ENOMEM;
 }
 
 int foreign_add(struct foreign *f, const struct record_recipient *to, const struct directory_result *result)

@@ -71,6 +71,7 @@ struct store {
     struct journal *journal;
     struct index *index;
     struct directory directory;
+    bool has_key; uint8_t key[16]; /* of this host */
     bool has_directory, stuck; /* stuck: no room on the disk, said once */
     bool lost;                 /* records of the journal, and what compaction copied is to be looked at */
     struct compaction *compaction;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include "message/loop_mark.h"
 #include "store/store_queue_internal.h"
 
 #define JOBS_MAX 1000u          /* open at the same time */
@@ -359,10 +360,13 @@ static struct queue_open *open_job(const struct schedule_job *j, struct queue_me
     return o;
 }
 
-/* Lines that this host puts before a forwarded message. */
-static str job_prefix(struct arena *a, str alias)
+/* The line that this host puts before a forwarded message. */
+static str job_prefix(const struct store *s, struct arena *a, str alias)
 {
-    return alias.n ? arena_printf(a, "Delivered-To: %.*s\r\n", STR_ARG(alias)) : S("");
+    _cleanup_buf_ struct buf line = BUF(1024);
+    if (!alias.n || !s->has_key)
+        return S("");
+    return loop_mark_write(&line, s->key, alias) < 0 ? STR_NONE : arena_dup(a, buf_str(&line));
 }
 
 /* The rest does not fit in a frame: another job. */
@@ -385,7 +389,7 @@ static int describe_job(struct store *s, struct queue_open *o, struct buf *key, 
         return -ENOMEM;
     *out = (struct queue_job){ .id = o->id, .message = m->lsn, .session = m->session, .number = m->number,
                                .envid = m->envid, .ret = m->ret, .body = m->body, .smtputf8 = m->smtputf8,
-                               .requiretls = m->requiretls, .offset = m->position.offset + RECORD_HEADER_SIZE,
+                               .requiretls = m->requiretls,
                                .content_len = m->content_len, .recipients = list };
     uint32_t i = 0;
     for (; i < o->n; i++) {
@@ -406,11 +410,14 @@ static int describe_job(struct store *s, struct queue_open *o, struct buf *key, 
     struct schedule_limits limits;
     size_t plain;
     out->sender = first->sender.n ? first->sender : m->sender;
-    out->prefix = job_prefix(&q->scratch, first->alias);
+    out->prefix = job_prefix(s, &q->scratch, first->alias);
     out->redirect = first->redirect;
     int r = destination_key(s, m->sender, first->address, first->redirect, key, &out->route, &plain, &limits);
     out->destination = str_of(key->p, plain);
     out->fd = queue_file(s, m->log, m->position.segment);
+    if (out->fd < 0 && queue_message_moved(s, o->detail) == 1)
+        out->fd = queue_file(s, m->log, m->position.segment);
+    out->offset = m->position.offset + RECORD_HEADER_SIZE;
     return r < 0 || !out->prefix.p ? -ENOMEM : out->fd < 0 ? -EIO : 0;
 }
 

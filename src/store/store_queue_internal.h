@@ -22,6 +22,7 @@
 
 struct queue_message { /* in memory while it is being sent, and after that as long as there is room */
     struct index_queue_message m;
+    char log[LOG_NAME_MAX]; /* what m.log points to */
     struct index_queue_recipient *list;
     size_t n;
     size_t size;
@@ -120,6 +121,7 @@ int queue_message_add(struct queue *q, const struct index_queue_message *m, cons
 int queue_message_get(struct store *s, uint64_t lsn, struct queue_message **out);
 struct queue_message *queue_message_find(const struct queue *q, uint64_t lsn);
 struct index_queue_recipient *queue_message_recipient(struct queue_message *m, uint32_t index);
+int queue_message_moved(struct store *s, struct queue_message *m); /* compaction may have: looks again. 1, 0, negative */
 void queue_message_drop(struct queue *q, struct queue_message *m);
 void queue_messages_trim(struct store *s); /* what is in the index and not being sent makes room */
 

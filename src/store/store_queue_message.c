@@ -12,7 +12,7 @@ static str key_of(const uint64_t *lsn) { return str_of(lsn, sizeof(*lsn)); }
 
 static size_t text_bytes(const struct index_queue_message *m, const struct index_queue_recipient *list, size_t n)
 {
-    size_t bytes = m->log.n + m->sender.n + m->envid.n;
+    size_t bytes = m->sender.n + m->envid.n;
     for (size_t i = 0; i < n; i++)
         bytes += list[i].address.n + list[i].original.n + list[i].orcpt.n + list[i].sender.n + list[i].alias.n +
                  list[i].redirect.n;
@@ -29,7 +29,6 @@ static void keep(char **at, str *s)
 
 static void keep_texts(char *at, struct queue_message *q)
 {
-    keep(&at, &q->m.log);
     keep(&at, &q->m.sender);
     keep(&at, &q->m.envid);
     for (size_t i = 0; i < q->n; i++) {
@@ -45,6 +44,30 @@ static void keep_texts(char *at, struct queue_message *q)
     }
 }
 
+static void set_place(struct queue_message *q, const struct index_queue_message *m)
+{
+    size_t n = MIN(m->log.n, sizeof(q->log));
+    memcpy(q->log, m->log.p, n);
+    q->m.log = str_of(q->log, n);
+    q->m.position = m->position;
+}
+
+int queue_message_moved(struct store *s, struct queue_message *q)
+{
+    struct arena a = ARENA(1 << 26);
+    struct index_queue_message m;
+    struct index_queue_recipient *list;
+    size_t n;
+    int r = store_commit_deferred(s);
+    if (r == 0)
+        r = index_queue_load(s->index, &a, q->m.lsn, &m, &list, &n);
+    bool moved = r == 1 && (m.position.segment != q->m.position.segment || !str_eq(m.log, q->m.log));
+    if (moved)
+        set_place(q, &m);
+    arena_done(&a);
+    return r < 0 ? r : moved;
+}
+
 int queue_message_add(struct queue *q, const struct index_queue_message *m, const struct index_queue_recipient *list,
                       size_t n, struct queue_message **out)
 {
@@ -53,6 +76,7 @@ int queue_message_add(struct queue *q, const struct index_queue_message *m, cons
     if (!fresh)
         return -ENOMEM;
     fresh->m = *m;
+    set_place(fresh, m);
     fresh->list = (struct index_queue_recipient *)(fresh + 1);
     fresh->n = n;
     fresh->size = size;

@@ -454,11 +454,28 @@ static void test_forward(void **state)
 {
     (void)state;
     _cleanup_play_ struct play *p = play_begin();
+    static const uint8_t key[16] = { 7 };
+    store_set_key(p->w.store, key);
     send_to(p, (const char *const[]){ "out@example.org", "x@far.example", NULL }, 0, "s@strange.example");
     run(p);
     assert_int_equal(count_in(&p->w, "carl@example.org"), 1);
     assert_int_equal(p->n_jobs, 1); /* the alias leads to it too: once */
-    assert_true(has(p->jobs[0].prefix, "out@example.org"));
+    assert_true(has(p->jobs[0].prefix, "Delivered-To: out@example.org (posthouse "));
+    assert_true(has(p->jobs[0].sender, "SRS0="));
+    assert_true(has(p->jobs[0].sender, "=strange.example=s@example.org"));
+    /* a bounce to that sender goes on to where the message came from; anybody else's is nobody */
+    struct record_recipient back = { .address = str_z(p->jobs[0].sender) }, forged = { .address = S("SRS0=aaaaaa=aa=x.example=y@example.org") };
+    struct message_record bounce = { .session = "0123456789abcde", .number = 3, .received_us = test_wall(),
+                                     .recipients = &back, .n_recipients = 1 };
+    deliver(p, &bounce, "x\r\n");
+    bounce.number = 4;
+    bounce.recipients = &forged;
+    deliver(p, &bounce, "x\r\n");
+    run(p);
+    assert_int_equal(p->n_jobs, 2);
+    assert_string_equal(p->jobs[1].to, "s@strange.example");
+    assert_string_equal(p->jobs[1].sender, "");
+    report(p, &p->jobs[1], QUEUE_RELAYED, 250, "2.0.0", "ok", false);
     report(p, &p->jobs[0], QUEUE_RELAYED, 250, "2.0.0", "ok", false);
     run(p);
     /* it has been here before */
@@ -469,7 +486,7 @@ static void test_forward(void **state)
                                 .delivered_to = &passed, .n_delivered_to = 1 };
     deliver(p, &m, "x\r\n");
     run(p);
-    assert_int_equal(p->n_jobs, 1);
+    assert_int_equal(p->n_jobs, 2);
     assert_int_equal(p->n_dsn, 1);
     assert_true(has(p->dsn[0].text, "loop"));
     assert_true(has(p->events, "failed out@example.org;"));
@@ -588,15 +605,15 @@ static void test_compaction(void **state)
         if (i % 10 == 9)
             deliver_all(&p->w, append(&p->w, 1, S("y"), "x@far.example"));
     }
-    for (size_t done = 0; done < 65;) {
-        size_t before = p->n_jobs;
+    for (size_t done = 0, next = 0; done < 65;) {
         run(p);
-        for (size_t i = before; i < p->n_jobs; i++)
+        size_t n = p->n_jobs;
+        for (size_t i = next; i < n; i++)
             if (strcmp(p->jobs[i].to, "kept@slow.example") == 0)
                 report(p, &p->jobs[i], QUEUE_DEFERRED, 450, "4.0.0", "later", false);
             else
                 report(p, &p->jobs[i], QUEUE_RELAYED, 250, "2.0.0", "ok", false), done++;
-        run(p);
+        next = n;
     }
     receive_log_close(TAKE(p->w.log));
     world_log(&p->w);

@@ -24,6 +24,7 @@ struct expunge_wait { uint64_t ticket, request; struct expunge_wait *next; };
 struct store_role {
     struct role *role;
     struct store *store;
+    bool has_key; uint8_t key[16]; /* of this host */
     struct loop_io sync_io;
     struct loop_turn turn;
     struct loop_timer gather;
@@ -522,6 +523,16 @@ static void prepare(void)
     sqlite3_randomness(1, &byte);
 }
 
+static int file(struct role *r, str name, int fd)
+{
+    struct store_role *sr = self(r);
+    if (str_eq(name, S("host_key")))
+        sr->has_key = pread(fd, sr->key, sizeof(sr->key), 0) == sizeof(sr->key);
+    if (sr->store && sr->has_key)
+        store_set_key(sr->store, sr->key);
+    return 0;
+}
+
 static int start(struct role *r)
 {
     struct store_role *sr = self(r);
@@ -541,6 +552,8 @@ static int start(struct role *r)
         return e;
     }
     configure(r);
+    if (sr->has_key)
+        store_set_key(sr->store, sr->key);
     card_maker_init(&sr->cards, r, sr->store);
     e = store_queue_role_start(&sr->queue, r, sr->store);
     if (e < 0)
@@ -597,6 +610,7 @@ static const struct role_ops ops = { .id = ROLE_STORE,
                                      .prepare = prepare,
                                      .start = start,
                                      .configure = configure,
+                                     .file = file,
                                      .frame = frame,
                                      .peer_up = peer_up,
                                      .peer_down = peer_down,

@@ -6,6 +6,7 @@
 #include <cmocka.h>
 #include <errno.h>
 #include <sys/socket.h>
+#include <unistd.h>
 #include "io/connect.h"
 
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)

@@ -360,6 +360,42 @@ static void a_bad_trust_anchor_is_refused(void **state)
     play_stop(&p);
 }
 
+static long try_unix(void) { return socket(AF_UNIX, SOCK_DGRAM, 0); }
+static long try_netlink(void) { return socket(AF_NETLINK, SOCK_RAW, 0); }
+static long try_pair(void) { int pair[2]; return socketpair(AF_UNIX, SOCK_DGRAM, 0, pair); }
+static long try_udp(void) { return socket(AF_INET6, SOCK_DGRAM, 0); }
+static long try_tcp(void) { return socket(AF_INET, SOCK_STREAM, 0); }
+static long try_listen(void) { return listen(socket(AF_INET, SOCK_STREAM, 0), 1); }
+static long try_passwd(void) { return open("/etc/passwd", O_RDONLY); }
+static long try_exec(void) { return execve("/bin/true", (char *[]){ (char *)"true", NULL }, NULL); }
+
+/* Sockets to other hosts, and nothing that other roles may not do either (sandbox_test.c). */
+static void its_sandbox(void **state)
+{
+    (void)state;
+    enum { GOES = 0, REFUSED = 1, KILLED = 128 + SIGSYS };
+    static const struct { long (*try)(void); int want; } rows[] = {
+        { try_udp, GOES },     { try_tcp, GOES },      { try_unix, REFUSED },   { try_netlink, REFUSED },
+        { try_pair, REFUSED }, { try_listen, KILLED }, { try_passwd, REFUSED }, { try_exec, KILLED },
+    };
+    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+        int status;
+        fflush(NULL);
+        pid_t pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0) {
+            struct sandbox_want want = { .role = ROLE_DNS, .data_dir = -1, .trace_dir = -1 };
+            struct sandbox out;
+            signal(SIGSYS, SIG_DFL);
+            _exit(sandbox_enter(&want, &out) < 0 ? 2 : rows[i].try() < 0 ? REFUSED : GOES);
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        int got = WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+        if (got != rows[i].want)
+            fail_msg("row %zu: %d, expected %d", i, got, rows[i].want);
+    }
+}
+
 static void damaged_frames_drop_the_peer(void **state)
 {
     (void)state;
@@ -388,6 +424,7 @@ int main(void)
         cmocka_unit_test(resolv_conf_names_the_resolver),
         cmocka_unit_test(without_signatures),
         cmocka_unit_test(a_bad_trust_anchor_is_refused),
+        cmocka_unit_test(its_sandbox),
         cmocka_unit_test(damaged_frames_drop_the_peer),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -404,28 +404,6 @@ static void test_auth_is_closed(void **state)
     expect(ROLE_AUTH, "shorten", try_shorten, REFUSED);
 }
 
-/* Roles that send to other hosts: no other kind of socket, nobody is listened to, and all else as for any role. */
-static void test_dns_and_smtp_out_are_closed(void **state)
-{
-    (void)state;
-    static const char *const open_way[] = { "socket_tcp", "socket_udp", "connect",
-                                           "bind",       "fast_open",  "fast_open_message" };
-    static const enum role_id roles[] = { ROLE_DNS, ROLE_SMTP_OUT };
-    for (size_t r = 0; r < ARRAY_LEN(roles); r++)
-        for (size_t i = 0; i < ARRAY_LEN(forbidden); i++) {
-            str name = str_z(forbidden[i].name);
-            bool way = false;
-            for (size_t j = 0; j < ARRAY_LEN(open_way); j++)
-                way |= str_eq(name, str_z(open_way[j]));
-            if (!way)
-                expect(roles[r], name.p, forbidden[i].try,
-                       str_starts(name, S("socket_")) ? REFUSED : forbidden[i].expected);
-        }
-    expect(ROLE_DNS, "accept", try_accept, REFUSED);
-    expect(ROLE_DNS, "anonymous_file", try_anonymous_file, REFUSED);
-    expect(ROLE_DNS, "socket_udp", try_socket_udp, DONE);
-}
-
 /* What a role uses. */
 
 #define NEED(condition) \

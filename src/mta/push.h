@@ -6,6 +6,7 @@
  *   push_job.c   jobs and their results as frames
  *   push_plan.c  a route's plan, with the answers of the DNS
  *   push_run.c   connecting, sending, reuse
+ *   push_sign.c  DKIM signatures
  *
  * A job whose result is not in the journal yet outlives the store: on a new link to it every job is announced
  * (JOB_ATTACH), and results that were not confirmed are sent again. */
@@ -25,6 +26,8 @@
 
 struct push_credentials { str name, user, secret; struct push_credentials *next; };
 
+struct push_sign;
+
 #define PUSH_INTERFACES_MAX 64
 struct push_interfaces { uint8_t addr[PUSH_INTERFACES_MAX][16]; size_t n; }; /* addresses of this host at the start */
 
@@ -41,6 +44,8 @@ struct push {
     struct buf ca_file, credentials_text;
     struct arena credentials_arena;
     struct push_credentials *credentials;
+    struct push_sign *signing;   /* all that are under way */
+    uint64_t last_sign, dkim_signed;
     uint64_t connections, failed_connections, tls, reused, relayed, deferred, failed;
 };
 
@@ -86,6 +91,7 @@ struct push_job {
     struct push_result *results;
     uint32_t n;
     int fd;
+    str signature;               /* DKIM-Signature fields for this connection, before `prefix` */
     struct smtp_send_message send;
     struct push_run *run;        /* NULL: its result is out, or it waits for a connection */
     bool again;                  /* it met a connection that had died while idle, and has got a fresh one */
@@ -103,6 +109,39 @@ void push_job_result(struct push_job *j, uint32_t i, uint8_t outcome, uint16_t c
 void push_job_results(struct push_job *j, uint8_t outcome, uint16_t code, str status, str text);
 void push_job_report(struct push *p, struct push_job *j); /* sends JOB_RESULT */
 void push_jobs_attach(struct push *p);                     /* a new link to the store */
+
+enum push_sign_reading { SIGN_HEADER, SIGN_SCAN, SIGN_BODY, SIGN_CONVERTED };
+struct push_sign_problem { uint8_t outcome; str status, text; }; /* texts good in done() only */
+
+/* A job's DKIM signatures in the making. Set done; zeroed but for that is idle. */
+struct push_sign {
+    /* problem NULL: job->signature is there, or empty: the message goes as it is. Else it must not go. Maybe called
+     * from inside of push_sign_begin(). */
+    void (*done)(struct push_sign *s, const struct push_sign_problem *problem);
+    struct push *push;           /* NULL: idle */
+    struct push_job *job;
+    struct role_config *config;
+    const struct conf_dkim *keys;
+    size_t n_keys;
+    bool eightbit;               /* the other server takes 8-bit content */
+    enum push_sign_reading reading;
+    uint64_t at;                 /* of the content */
+    struct dkim_message *message;
+    struct downgrade *downgrade;
+    struct buf converted;
+    struct arena arena;
+    str domain;
+    int64_t time_s;
+    uint64_t request;            /* 0: not asked yet */
+    unsigned retries;
+    struct loop_timer timer, limit;
+    struct push_sign *prev, *next;
+};
+
+void push_sign_begin(struct push_sign *s, struct push *p, struct push_job *j, bool eightbit);
+void push_sign_end(struct push_sign *s);              /* forgets it; safe on an idle one */
+int push_sign_frame(struct push *p, struct ipc_frame *f); /* SIGNED */
+void push_sign_up(struct push *p);                    /* a new link to role keys */
 
 struct push_destination {
     char *key;

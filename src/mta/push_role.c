@@ -179,6 +179,8 @@ static int frame(struct role *r, enum role_id peer, struct ipc_frame *f)
     int error = -EBADMSG;
     if (peer == ROLE_DNS)
         return dns_client_frame(&p->dns, f);
+    if (peer == ROLE_KEYS)
+        return push_sign_frame(p, f);
     if (f->type == IPC_ASK)
         return ask(p, f);
     if (f->type == IPC_JOB) {
@@ -198,6 +200,8 @@ static void peer_up(struct role *r, enum role_id peer)
 {
     if (peer == ROLE_STORE)
         push_jobs_attach(self(r));
+    if (peer == ROLE_KEYS)
+        push_sign_up(self(r));
 }
 
 static void peer_down(struct role *r, enum role_id peer)
@@ -218,6 +222,7 @@ static void status(struct role *r, struct buf *out)
     event_u64(out, "relayed", p->relayed);
     event_u64(out, "deferred", p->deferred);
     event_u64(out, "failed", p->failed);
+    event_u64(out, "dkim_signed", p->dkim_signed);
     event_u64(out, "dns_asked", p->dns.asked);
     event_u64(out, "dns_shared", p->dns.shared);
     event_u64(out, "dns_timeouts", p->dns.timeouts);

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include "mta/push.h"
 
-enum run_state { RUN_PLANNING, RUN_CONNECTING, RUN_SENDING, RUN_REPORTED, RUN_IDLE };
+enum run_state { RUN_PLANNING, RUN_CONNECTING, RUN_SIGNING, RUN_SENDING, RUN_REPORTED, RUN_IDLE };
 #define RACERS 2
 
 struct racer {
@@ -19,6 +19,7 @@ struct push_run {
     enum run_state state;
     struct push_job *job;
     struct push_plan plan;
+    struct push_sign sign;
     struct racer racer[RACERS];
     struct racer *winner;        /* NULL: no connection */
     size_t next_target;
@@ -49,6 +50,7 @@ static void end_run(struct push_run *run)
         smtp_send_close(&run->racer[i].send);
     loop_cancel(run->push->role->loop, &run->timer);
     push_plan_end(&run->plan);
+    push_sign_end(&run->sign);
     buf_done(&run->last.status);
     buf_done(&run->last.text);
     buf_done(&run->last.mta);
@@ -172,9 +174,15 @@ static int open_target(struct push_run *run, struct racer *w, const struct route
 
 static void connect_more(struct push_run *run);
 
-static void begin_message(struct push_run *run)
+/* 0 or negative: not even begun. */
+static int send_message(struct push_run *run)
 {
     struct push_job *j = run->job;
+    str prefix = j->prefix;
+    if (j->signature.n)
+        prefix = arena_printf(&j->arena, "%.*s%.*s", STR_ARG(j->signature), STR_ARG(j->prefix));
+    if (!prefix.p && prefix.n)
+        return -ENOMEM;
     run->state = RUN_SENDING;
     run->messages++;
     j->send = (struct smtp_send_message){
@@ -184,20 +192,38 @@ static void begin_message(struct push_run *run)
         .body = j->body ? SMTP_SEND_BODY_8BIT : SMTP_SEND_BODY_UNKNOWN,
         .smtputf8 = j->smtputf8,
         .requiretls = j->requiretls,
-        .prefix = j->prefix,
+        .prefix = prefix,
         .fd = j->fd,
         .offset = j->offset,
         .length = j->length,
         .rcpts = j->rcpts,
         .n = j->n,
     };
-    if (smtp_send_message(&run->winner->send, &j->send) < 0) {
+    return smtp_send_message(&run->winner->send, &j->send);
+}
+
+static void signed_or_not(struct push_sign *s, const struct push_sign_problem *problem)
+{
+    struct push_run *run = CONTAINER_OF(s, struct push_run, sign);
+    if (problem) {
+        remember(run, run->winner->target, 0, problem->status, problem->text);
+        give_up(run, false, problem->outcome);
+        return;
+    }
+    if (send_message(run) < 0) {
         remember(run, run->winner->target, 0, S("4.3.0"), S("the message could not be handed to the connection"));
         smtp_send_close(&run->winner->send);
         run->winner->open = false;
         run->winner = NULL;
         give_up(run, false, SMTP_DEFERRED);
     }
+}
+
+static void begin_message(struct push_run *run)
+{
+    run->state = RUN_SIGNING;
+    run->sign.done = signed_or_not;
+    push_sign_begin(&run->sign, run->push, run->job, smtp_send_caps(&run->winner->send)->eightbitmime);
 }
 
 static void up(struct smtp_send *s)
@@ -238,6 +264,20 @@ static bool stale(const struct push_run *run)
 }
 
 static void plan_ready(struct push_plan *p);
+static void begin_plan(struct push_run *run);
+
+/* The connection went while the message was being signed: once more with a fresh one. */
+static void lost_while_signing(struct push_run *run)
+{
+    push_sign_end(&run->sign);
+    if (run->job->again) {
+        give_up(run, true, SMTP_DEFERRED);
+        return;
+    }
+    run->job->again = true;
+    push_plan_end(&run->plan);
+    begin_plan(run);
+}
 
 static void begin_plan(struct push_run *run)
 {
@@ -285,8 +325,12 @@ static void down(struct smtp_send *s, const struct smtp_send_end *end)
     w->open = false;
     if (run->winner == w) { /* what it carried has its results */
         run->winner = NULL;
-        if (run->state == RUN_IDLE)
+        if (run->state == RUN_IDLE) {
             end_run(run);
+        } else if (run->state == RUN_SIGNING) {
+            remember(run, w->target, end->reply.code, end->reply.status, end->reply.text);
+            lost_while_signing(run);
+        }
         return;
     }
     run->push->failed_connections++;

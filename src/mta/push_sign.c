@@ -335,16 +335,16 @@ static void read_on(struct loop_timer *t)
             fail_error(s, n);
             return;
         }
-        bool last = s->at == s->job->length;
         dkim_message_header(s->message, &whole);
-        if (s->reading == SIGN_HEADER && (whole || last) && !header_known(s))
+        if (s->reading == SIGN_HEADER && (whole || s->at == s->job->length) && !header_known(s))
             return;
-        if (last && s->reading == SIGN_SCAN && s->at) {
-            scanned(s);
-        } else if (last && s->at == s->job->length && (s->reading == SIGN_BODY || s->reading == SIGN_CONVERTED)) {
+        if (s->at < s->job->length)
+            continue;
+        if (s->reading != SIGN_SCAN) {
             begin_ask(s);
             return;
         }
+        scanned(s);
     }
     loop_after(s->push->role->loop, &s->timer, 0);
 }

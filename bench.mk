@@ -1,7 +1,7 @@
 # `make bench`: Posthouse beside Postfix and Dovecot, tables (docs/performance.md). Needs root. BENCH_QUICK=1 for a first look.
-BENCH_TOOLS := $(addprefix $(B)/bench/,smtp_load pop3_load posthouse_plain_pop3)
+BENCH_TOOLS := $(addprefix $(B)/bench/,smtp_load pop3_load smtp_sink posthouse_plain_pop3)
 
-$(B)/bench/%_load: bench/%_load.c bench/net.c bench/net.h
+$(B)/bench/%: bench/%.c bench/net.c bench/net.h
 	@mkdir -p $(@D)
 	$(call say,CC )$(CC) -std=gnu17 -O2 -g $(WARN) -D_GNU_SOURCE -Ibench -o $@ $(filter %.c,$^) -lssl -lcrypto
 

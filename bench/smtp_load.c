@@ -1,12 +1,12 @@
 /* smtp_load: sends messages to an SMTP server on 127.0.0.1 as fast as it answers, for measuring.
  *
  *     smtp_load -p PORT [-c CONNECTIONS] [-m MESSAGES] [-s BYTES] [-u USERS] [-l SECONDS] [-k MESSAGES_A_CONNECTION]
- *               [-t starttls|implicit] [-a USER:PASSWORD] [-f SENDER]
+ *               [-t starttls|implicit] [-a USER:PASSWORD] [-f SENDER] [-d DOMAIN]
  *     smtp_load -H -p PORT -c CONNECTIONS [-t starttls|implicit]
  *
  * One process, one epoll loop. Each connection sends one message after the other (no pipelining: every command waits
- * for its reply, as most clients do), message n to u(n mod USERS)@bench.test. With -k a connection ends with QUIT after
- * so many, and the next one is opened. It stops when MESSAGES were answered or after SECONDS and prints one JSON
+ * for its reply, as most clients do), message n to u(n mod USERS)@DOMAIN (bench.test). With -k a connection ends with QUIT
+ * after so many, and the next one is opened. It stops when MESSAGES were answered or after SECONDS and prints one JSON
  * object; `start` and `end` are CLOCK_MONOTONIC, from the first connect to the last reply to a message; a latency is
  * that of a message from MAIL FROM, or with -k from the connect for the first of a connection. The exit status is 0 if
  * every message was accepted.
@@ -46,7 +46,7 @@ static struct {
     unsigned port, connections, messages, size, users, seconds, a_connection;
     enum tls tls;
     bool hold;
-    const char *sender;
+    const char *sender, *domain;
     char auth[400]; /* the initial response of AUTH PLAIN, "": none */
     unsigned started, accepted, failed, opened, ready;
     char *pool[POOL];
@@ -54,7 +54,7 @@ static struct {
     double *latency, end;
     struct client *clients;
 } load = { .connections = 1, .messages = 1000, .size = 2048, .users = 1000, .seconds = 120,
-           .sender = "sender@example.com" };
+           .sender = "sender@example.com", .domain = "bench.test" };
 
 static const char header[] =
     "Received: from relay1.example.net (relay1.example.net [192.0.2.17])\r\n"
@@ -185,7 +185,8 @@ static void next_step(struct client *c)
         next_message(c);
         break;
     case MAIL:
-        say(c, RCPT, snprintf(c->command, sizeof(c->command), "RCPT TO:<u%u@bench.test>\r\n", c->number % load.users));
+        say(c, RCPT, snprintf(c->command, sizeof(c->command), "RCPT TO:<u%u@%s>\r\n", c->number % load.users,
+                              load.domain));
         break;
     case RCPT:
         say(c, DATA, snprintf(c->command, sizeof(c->command), "DATA\r\n"));
@@ -340,7 +341,7 @@ static bool options(int argc, char **argv)
     unsigned *const values[] = { ['p'] = &load.port, ['c'] = &load.connections, ['m'] = &load.messages,
                                  ['s'] = &load.size, ['u'] = &load.users, ['l'] = &load.seconds,
                                  ['k'] = &load.a_connection };
-    for (int o; (o = getopt(argc, argv, "p:c:m:s:u:l:k:t:a:f:H")) != -1;) {
+    for (int o; (o = getopt(argc, argv, "p:c:m:s:u:l:k:t:a:f:d:H")) != -1;) {
         if (o == '?')
             return false;
         if (o == 't')
@@ -349,20 +350,22 @@ static bool options(int argc, char **argv)
             set_auth(optarg);
         else if (o == 'f')
             load.sender = optarg;
+        else if (o == 'd')
+            load.domain = optarg;
         else if (o == 'H')
             load.hold = true;
         else
             *values[o] = (unsigned)strtoul(optarg, NULL, 10);
     }
     return load.port && load.port <= 65535 && load.connections && load.connections <= MAX_CONNECTIONS &&
-           load.messages && load.users && load.size <= 64 << 20 && strlen(load.sender) < 200;
+           load.messages && load.users && load.size <= 64 << 20 && strlen(load.sender) < 200 && strlen(load.domain) < 200;
 }
 
 int main(int argc, char **argv)
 {
     if (!options(argc, argv)) {
         fprintf(stderr, "usage: smtp_load -p PORT [-c CONNECTIONS] [-m MESSAGES] [-s BYTES] [-u USERS] [-l SECONDS] "
-                        "[-k MESSAGES_A_CONNECTION] [-t starttls|implicit] [-a USER:PASSWORD] [-f SENDER] [-H]\n");
+                        "[-k MESSAGES_A_CONNECTION] [-t starttls|implicit] [-a USER:PASSWORD] [-f SENDER] [-d DOMAIN] [-H]\n");
         return 2;
     }
     net_init();

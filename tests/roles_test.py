@@ -10,7 +10,7 @@ import time
 import harness
 from harness import Instance, StartFailed, alive, children, equal, eventually, match
 
-ROLES = ("smtp-in", "store", "access", "auth", "smtp-out", "dns", "cards")
+ROLES = ("smtp-in", "store", "access", "auth", "smtp-out", "dns", "keys", "cards")
 
 
 class Load:

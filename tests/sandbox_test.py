@@ -13,7 +13,7 @@ import tempfile
 import harness
 from harness import ROOT, Instance, StartFailed, children, equal, eventually, match, message_of, program
 
-ROLES = ("smtp-in", "store", "access", "auth", "smtp-out", "dns", "cards")
+ROLES = ("smtp-in", "store", "access", "auth", "smtp-out", "dns", "keys", "cards")
 LANDLOCK_CREATE_RULESET = 444  # the same number on every architecture
 
 # Takes system calls away, as an older kernel would not have them, and becomes the program: wrapper BINARY ARGUMENTS…

@@ -215,7 +215,7 @@ class Sink:
         self.socket.close()
         for session in list(self.sessions):
             try:
-                session.sock.close()
+                session.sock.shutdown(socket.SHUT_RDWR)
             except OSError:
                 pass
 

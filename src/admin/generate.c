@@ -71,7 +71,7 @@ static void man5(void)
     printf(".nf\n");
     roff("    domain NAME { postmaster ADDRESS; catch_all ADDRESS }\n    listen SERVICE ADDRESS:PORT { "
          "RESTRICTION-LIST WORD, WORD ... }\n    listen lmtp unix:PATH\n    route NAME { WORD VALUE; ... }\n"
-         "    include FILE\n");
+         "    dkim DOMAIN SELECTOR FILE\n    include FILE\n");
     printf(".fi\n");
     roff("SERVICE is smtp, submission, submissions, lmtp, pop3 or pop3s. An unknown name is an error. posthouse config "
          "check reads a file as the server does.\n");

@@ -11,7 +11,7 @@
 
 struct keys {
     struct map now, next;      /* "DOMAIN SELECTOR" -> struct dkim_key; next: of the generation that is arriving */
-    struct map complained;     /* of what was asked and is not there */
+    struct map complained, complained_next; /* names that the log knows of already, by generation */
     uint8_t key[16];
     uint64_t signed_, refused;
 };
@@ -26,11 +26,15 @@ static void forget(struct map *m)
     map_done(m);
 }
 
-static void complain(struct role *r, str name, str why)
+/* Once for each name. */
+static void complain(struct role *r, struct map *complained, str name, const char *why)
 {
+    if (map_get(complained, name) || map_set(complained, name, r, NULL) < 0)
+        return;
     struct buf *b = events_begin(&r->events, EVENT_ERROR, "dkim_key");
     event_str(b, "name", name);
-    event_str(b, "text", why);
+    event_str(b, "reason", str_z(why));
+    event_str(b, "text", S("mail of this domain waits until the key is good; then say posthouse reload"));
     events_end(&r->events);
 }
 
@@ -58,7 +62,7 @@ static int file(struct role *r, str name, int fd)
     if (e < 0) {
         if (key)
             dkim_key_free(key);
-        complain(r, name, str_z(why));
+        complain(r, &k->complained_next, name, why);
     }
     return 0;
 }
@@ -69,7 +73,7 @@ static void key_name(struct buf *b, str domain, str selector)
     buf_addf(b, "%.*s %.*s", STR_ARG(domain), STR_ARG(selector));
 }
 
-/* What has arrived is in force. A key that is missing was complained of if its file was bad, not if there was none. */
+/* What has arrived is in force. */
 static int configure(struct role *r)
 {
     struct keys *k = self(r);
@@ -78,15 +82,15 @@ static int configure(struct role *r)
     k->now = k->next;
     map_init(&k->next, KEYS_MAX, k->key);
     map_done(&k->complained);
-    map_init(&k->complained, KEYS_MAX, k->key);
+    k->complained = k->complained_next;
+    map_init(&k->complained_next, KEYS_MAX, k->key);
     if (k->now.n == c->n_dkim)
         return 0;
     _cleanup_buf_ struct buf name = BUF(1024);
     for (size_t i = 0; i < c->n_dkim; i++) {
         key_name(&name, c->dkim[i].domain, c->dkim[i].selector);
         if (!map_get(&k->now, buf_str(&name)))
-            complain(r, buf_str(&name), S("there is no usable key in the file that the configuration names: mail of "
-                                          "this domain waits until there is, and `posthouse reload`"));
+            complain(r, &k->complained, buf_str(&name), "the file cannot be opened");
     }
     return 0;
 }
@@ -114,21 +118,13 @@ static int read_wanted(struct unpack *in, struct wanted *w, uint32_t *out_n)
     return unpack_end(in) ? 0 : -EBADMSG;
 }
 
-/* Said once for each name and generation. */
-static void no_key(struct role *r, str name)
-{
-    struct keys *k = self(r);
-    if (!map_get(&k->complained, name) && map_set(&k->complained, name, k, NULL) == 0)
-        complain(r, name, S("a signature was asked for, but there is no such key"));
-}
-
 static int sign_one(struct role *r, str domain, const struct wanted *w, struct buf *out)
 {
     _cleanup_buf_ struct buf name = BUF(1024), signature = BUF(DKIM_SIGNATURE_MAX);
     key_name(&name, domain, w->selector);
     const struct dkim_key *key = map_get(&self(r)->now, buf_str(&name));
     if (!key) {
-        no_key(r, buf_str(&name));
+        complain(r, &self(r)->complained, buf_str(&name), "a signature was asked for, but there is no such key");
         return -ENOENT;
     }
     enum dkim_algorithm a = dkim_key_algorithm(key);
@@ -187,9 +183,11 @@ int keys_role_run(void)
     map_init(&k.now, KEYS_MAX, k.key);
     map_init(&k.next, KEYS_MAX, k.key);
     map_init(&k.complained, KEYS_MAX, k.key);
+    map_init(&k.complained_next, KEYS_MAX, k.key);
     int r = role_run(&ops, &k);
     forget(&k.now);
     forget(&k.next);
     map_done(&k.complained);
+    map_done(&k.complained_next);
     return r;
 }

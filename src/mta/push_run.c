@@ -178,11 +178,6 @@ static void connect_more(struct push_run *run);
 static int send_message(struct push_run *run)
 {
     struct push_job *j = run->job;
-    str prefix = j->prefix;
-    if (j->signature.n)
-        prefix = arena_printf(&j->arena, "%.*s%.*s", STR_ARG(j->signature), STR_ARG(j->prefix));
-    if (!prefix.p && prefix.n)
-        return -ENOMEM;
     run->state = RUN_SENDING;
     run->messages++;
     j->send = (struct smtp_send_message){
@@ -192,7 +187,7 @@ static int send_message(struct push_run *run)
         .body = j->body ? SMTP_SEND_BODY_8BIT : SMTP_SEND_BODY_UNKNOWN,
         .smtputf8 = j->smtputf8,
         .requiretls = j->requiretls,
-        .prefix = prefix,
+        .prefix = j->signature.n ? j->signature : j->prefix, /* never both */
         .fd = j->fd,
         .offset = j->offset,
         .length = j->length,

@@ -307,7 +307,7 @@ int dkim_field(const struct dkim_message *m, const struct dkim_tags *t, str sign
     base64_encode(&b, signature);
     for (str rest = buf_str(&b); rest.n;) {
         fold_if(&f, 4);
-        str part = str_first(rest, COLUMNS - f.column);
+        str part = str_first(rest, MIN((size_t)COLUMNS - f.column, (size_t)64));
         buf_add(out, part);
         f.column += part.n;
         rest = str_from(rest, part.n);

@@ -52,6 +52,12 @@ static void soon(struct smtp_send *s)
     loop_after(s->loop, &s->step, 0);
 }
 
+/* In another turn of the loop, so that others are served in between: what is due now would fire in this one. */
+static void next_turn(struct smtp_send *s)
+{
+    loop_after(s->loop, &s->step, 1);
+}
+
 static void lost(struct smtp_send *s, const char *what, const char *why)
 {
     struct smtp_send_private *p = s->p;
@@ -237,11 +243,11 @@ static bool when_ready(struct smtp_send *s)
     if (p->step == MAIL_NONE)
         return false;
     smtp_send_mail_step(s);
-    if (p->step == MAIL_OVER || p->step == MAIL_SCAN) {
+    if (p->step == MAIL_SCAN)
+        next_turn(s);
+    if (p->step == MAIL_OVER)
         soon(s);
-        return false;
-    }
-    return true;
+    return p->step == MAIL_SEND;
 }
 
 static bool write_out(struct smtp_send *s)
@@ -266,11 +272,11 @@ static bool obey(struct smtp_send *s, const struct smtp_client_event *ev, int *b
     case SMTP_CLIENT_READY: return write_out(s) || when_ready(s);
     case SMTP_CLIENT_NEED_CONTENT:
         if (++*blocks > BLOCKS_A_TURN) {
-            soon(s);
+            write_out(s);
+            next_turn(s);
             return false;
         }
-        smtp_send_mail_content(s);
-        write_out(s);
+        smtp_send_mail_content(s); /* written when the engine wants no more for now: few system calls */
         return true;
     case SMTP_CLIENT_RESULT: smtp_send_mail_result(s, &ev->result); return true;
     case SMTP_CLIENT_DONE: smtp_send_mail_done(s); return true;

@@ -14,6 +14,8 @@ static const struct record_recipient recipients[] = {
     { .address = { "b\0\r\n@example.org", 16 } },
 };
 
+static const str passed[] = { { "out@example.org", 15 }, { "", 0 } };
+
 static struct message_record sample(void)
 {
     return (struct message_record){
@@ -22,7 +24,7 @@ static struct message_record sample(void)
         .account = S("anna@example.org"), .listener = S("submission"), .protocol = S("ESMTPSA"),
         .sender = S("s@far.example"), .envid = S("QQ+3D"), .ret = 1, .body = 1, .priority = 9, .smtputf8 = true,
         .requiretls = true, .generation = UINT64_MAX, .recipients = recipients, .n_recipients = 3,
-        .card = S("\0\0card\0"),
+        .card = S("\0\0card\0"), .dsn_of = 12, .dsn_event = 3073, .delivered_to = passed, .n_delivered_to = 2,
     };
 }
 
@@ -44,6 +46,8 @@ static void test_round_trip(void **state)
     assert_true(str_eq(back.tls, m.tls) && str_eq(back.account, m.account) && str_eq(back.listener, m.listener));
     assert_true(str_eq(back.protocol, m.protocol) && str_eq(back.sender, m.sender) && str_eq(back.envid, m.envid));
     assert_true(str_eq(back.card, m.card));
+    assert_true(back.dsn_of == 12 && back.dsn_event == 3073 && back.n_delivered_to == 2);
+    assert_true(str_eq(back.delivered_to[0], passed[0]) && back.delivered_to[1].n == 0);
     assert_int_equal(back.n_recipients, 3);
     for (size_t i = 0; i < 3; i++) {
         assert_true(str_eq(back.recipients[i].address, recipients[i].address));

@@ -10,12 +10,14 @@ import sys
 import time
 
 import corpus
+import meter
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 DOMAIN, SENDER, READER = "bench.test", "alice@bench.test", "bob@bench.test"
+RELAYED, DEAD, SILENT = "relay.test", "dead.test", "silent.test"  # domains: of smtp_sink, of nobody, of one who says nothing
 USERS = 1000
 LIMIT = 60  # seconds that anything may take
-OFFSETS = {"smtp": 25, "idle": 26, "pop3": 110, "submission": 587, "pop3s": 995}
+OFFSETS = {"smtp": 25, "idle": 26, "sink": 27, "dead": 28, "silent": 29, "pop3": 110, "submission": 587, "pop3s": 995}
 
 
 def fail(text):
@@ -57,6 +59,14 @@ def eventually(condition, seconds, step, what):
         time.sleep(step)
 
 
+def loader(tools, name, server, port, *options):
+    done = subprocess.run([os.path.join(tools, name), "-p", str(server.port[port]), "-l", str(LIMIT), *map(str, options)],
+                          stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        fail(f"{name} and {server.name} did not get to the end: {done.stdout}")
+    return json.loads(done.stdout)
+
+
 def listens(port):
     with socket.socket() as s:
         return s.connect_ex(("127.0.0.1", port)) == 0
@@ -83,13 +93,26 @@ class Posthouse:
         self.port = {name: self.base + offset for name, offset in OFFSETS.items() if name != "idle"}
         self.port["idle"] = self.port["smtp"]
         run(self.binary, "quickstart", "--local", self.dir, "--base-port", self.base, "--domain", DOMAIN)
+        self.conf = os.path.join(self.dir, "posthouse.conf")
+        self.let_relay()
         with open(os.path.join(self.dir, "accounts"), "a") as f:
             f.writelines(f"u{n}@{DOMAIN}\n" for n in range(USERS))
         with open(os.path.join(self.dir, "accounts.txt")) as f:
             words = [line.split() for line in f]
         self.password = {w[0]: w[1] for w in words if len(w) == 2 and "@" in w[0]}
-        self.conf = os.path.join(self.dir, "posthouse.conf")
         self.tls = [os.path.join(self.dir, "tls", name) for name in ("server.pem", "server.key")]
+
+    def let_relay(self):
+        """Port 25 takes mail for others from this machine; three domains lead to ports of it."""
+        with open(self.conf) as f:
+            text = f.read()
+        smtp = f"listen smtp 127.0.0.1:{self.port['smtp']}"
+        text = text.replace(smtp, smtp + " { smtpd_relay_restrictions permit_mynetworks, reject_unauth_destination }", 1)
+        text += "\nmynetworks 127.0.0.0/8\n"
+        for domain, port in ((RELAYED, "sink"), (DEAD, "dead"), (SILENT, "silent")):
+            text += f"route {port} {{ recipient @{domain}; next smtp [127.0.0.1]:{self.port[port]} }}\n"
+        with open(self.conf, "w") as f:
+            f.write(text)
 
     def version(self):
         return run(self.binary, "version").splitlines()[0]
@@ -114,6 +137,13 @@ class Posthouse:
     def wait_placed(self, before, count):
         eventually(lambda: self.counters()["placed"] >= before["placed"] + count, LIMIT, 0.02, "placing the mail")
         return time.monotonic()
+
+    def queued(self):
+        """Messages for other hosts that were ever put into the queue, by this process."""
+        return json.loads(run(self.binary, "status", "--json", "-c", self.conf))["roles"]["store"]["queue_queued"]
+
+    def memory(self):
+        return meter.pss(self.pids)
 
     def fill(self, count):
         """The reader's mailbox is filled as mailboxes are."""
@@ -182,7 +212,7 @@ class Postfix:
 
     def __init__(self, data, tls, dovecot, taken):
         self.dir, self.started, self.dovecot = os.path.join(data, "postfix"), False, dovecot
-        base = free_base(taken)
+        self.base = base = free_base(taken)
         self.etc, self.port = os.path.join(self.dir, "etc"), {name: base + offset for name, offset in OFFSETS.items()}
         self.password = dovecot.password
         owner = pwd.getpwnam("nobody")
@@ -234,6 +264,64 @@ class Postfix:
         if there < count:
             fail(f"Postfix delivered {there} of {count} messages; see {self.dir}/log/maillog")
         return at
+
+
+class OpenSMTPD:
+    """From the unpacked package, since it and Postfix exclude one another: in a mount namespace where the folders and users
+    that it wants are its own. It has no part in the system outside."""
+    name = "OpenSMTPD"
+    # What it sees under the names that are built into it.
+    MOUNTS = {"spool": "/var/spool", "run": "/run", "lib": "/var/lib", "package/usr/libexec": "/usr/libexec",
+              "passwd": "/etc/passwd", "group": "/etc/group"}
+
+    def __init__(self, data, package, taken):
+        self.dir, self.process = os.path.join(data, "opensmtpd"), None
+        base = free_base(taken)
+        self.port = {name: base + offset for name, offset in OFFSETS.items()}
+        for sub in ("spool/smtpd", "run", "lib/opensmtpd/empty", "etc"):
+            os.makedirs(os.path.join(self.dir, sub))
+        for sub in ("spool/smtpd", "lib/opensmtpd/empty"):
+            os.chmod(os.path.join(self.dir, sub), 0o711)
+        run("dpkg", "-x", package, os.path.join(self.dir, "package"))
+        for name in ("passwd", "group"):
+            shutil.copy(f"/etc/{name}", os.path.join(self.dir, name))
+            with open(os.path.join(self.dir, name), "a") as f:
+                for number, user in ((64901, "opensmtpd"), (64902, "opensmtpq")):
+                    f.write(f"{user}:x:{number}:{number}::/var/lib/opensmtpd/empty:/usr/sbin/nologin\n" if name == "passwd"
+                            else f"{user}:x:{number}:\n")
+        self.conf = os.path.join(self.dir, "etc", "smtpd.conf")
+        write_configuration(os.path.join(HERE, "opensmtpd", "smtpd.conf"), self.conf,
+                            {"SMTP": self.port["smtp"], "SINK": self.port["sink"]})
+
+    @staticmethod
+    def package(data):
+        """The file, or None: then it is not measured."""
+        try:
+            done = subprocess.run(["apt-get", "-qq", "download", "opensmtpd"], cwd=data, timeout=LIMIT,
+                                  stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        found = [name for name in os.listdir(data) if name.startswith("opensmtpd_") and name.endswith(".deb")]
+        return os.path.join(data, found[0]) if found and done.returncode == 0 else None
+
+    def version(self):
+        done = subprocess.run([os.path.join(self.dir, "package/usr/sbin/smtpd"), "-h"], stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, text=True)
+        return next((line.replace("version: ", "") for line in done.stdout.splitlines() if "OpenSMTPD" in line), "OpenSMTPD")
+
+    def start(self):
+        mounts = " && ".join(f"mount --bind {self.dir}/{inside} {place}" for inside, place in self.MOUNTS.items())
+        with open(os.path.join(self.dir, "log"), "ab") as log:
+            self.process = subprocess.Popen(
+                ["unshare", "-m", "sh", "-c", f"mount --make-rprivate / && {mounts} && exec {self.dir}/package/usr/sbin/smtpd "
+                 f"-F -f {self.conf}"], stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self.pids = [self.process.pid]
+        eventually(lambda: listens(self.port["smtp"]) or self.process.poll() is not None, 10, 0.05, "start of OpenSMTPD")
+        if self.process.poll() is not None:
+            fail(f"OpenSMTPD did not start; see {self.dir}/log")
+
+    def stop(self):
+        self.process = end(self.process)
 
 
 def write_configuration(template, path, values):

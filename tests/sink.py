@@ -13,6 +13,7 @@ Stages: connect ehlo helo starttls auth mail rcpt data content bdat rset noop qu
     [..., ...]       one after the other
     f(session, line) gives one of these
 """
+import re
 import socket
 import ssl
 import struct
@@ -39,16 +40,23 @@ def first(count, action, then=None):
 
 class Message:
     """sender, mail (parameters of MAIL), rcpts (list of (address, parameters)) that were accepted, data (without dot-stuffing), replied (the
-    final reply was written), taken (it was 250), connection (its number), at (time.monotonic() of its end)."""
+    final reply was written), taken (it was 250), confirmed (a command came after that reply: it was seen), connection (its number), at
+    (time.monotonic() of its end)."""
 
     def __init__(self, session, line):
         self.sender, self.mail = path(line)
-        self.rcpts, self.data, self.replied, self.taken = [], b"", False, False
+        self.rcpts, self.data, self.replied, self.taken, self.confirmed = [], b"", False, False, False
         self.connection, self.tls, self.bdat, self.at, self.begun = session.number, bool(session.tls), False, 0, time.monotonic()
 
     @property
     def to(self):
         return [address for address, _ in self.rcpts]
+
+
+def lines_of(text):
+    """A reply of one or more lines: "250 a\\n250 b"."""
+    lines = text.split("\n")
+    return "".join(f"{line[:3]}{'-' if i < len(lines) - 1 else ' '}{line[4:]}\r\n" for i, line in enumerate(lines)).encode()
 
 
 def path(line):
@@ -60,7 +68,7 @@ def path(line):
 class Session:
     def __init__(self, sink, sock, number):
         self.sink, self.sock, self.number = sink, sock, number
-        self.rest, self.message, self.tls, self.lines = b"", None, None, []
+        self.rest, self.said, self.message, self.last, self.tls, self.lines = b"", b"", None, None, None, []
         self.born = time.monotonic()
 
     def line(self):
@@ -82,31 +90,34 @@ class Session:
         return data
 
     def act(self, action, polite, line=""):
-        """Does it; the code of the last reply, 0 if there was none."""
+        """Does it; what is sent is added to self.said."""
         while callable(action):
             action = action(self, line)
         if action is None:
             action = polite
-        code = 0
         if isinstance(action, (list, tuple)):
             for one in action:
-                code = self.act(one, polite, line) or code
-            return code
-        if action is DROP or action is RESET:
+                self.act(one, polite, line)
+        elif action is DROP or action is RESET:
             if action is RESET:
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             raise Gone
-        if isinstance(action, (int, float)):
+        elif isinstance(action, (int, float)):
             self.sink.sleep(action)
-            return 0
-        if isinstance(action, str):
-            lines = action.split("\n")
-            action = "".join(f"{part[:3]}{'-' if i < len(lines) - 1 else ' '}{part[4:]}\r\n" for i, part in enumerate(lines)).encode()
-        self.sock.sendall(action)
-        return int(action[:3]) if action[:3].isdigit() else 0
+        else:
+            self.said += action if isinstance(action, bytes) else lines_of(action)
+            self.sock.sendall(action if isinstance(action, bytes) else lines_of(action))
+
+    def code(self):
+        """Of the first whole reply that was said in this stage, 0 if there was none."""
+        whole = re.search(rb"(?m)^(\d\d\d)(?: .*)?\r?\n", self.said)
+        return int(whole[1]) if whole else 0
 
     def stage(self, name, polite, line=""):
-        return self.act(self.sink.script.get(name), polite, line)
+        """The code of the reply."""
+        self.said = b""
+        self.act(self.sink.script.get(name), polite, line)
+        return self.code()
 
     def ehlo(self, line):
         words = list(self.sink.extensions)
@@ -134,14 +145,18 @@ class Session:
     def finish(self):
         """The content is there: it counts as seen before the reply, and as replied after it."""
         message, self.message = self.message, None
+        self.last = message
         message.at = time.monotonic()
         with self.sink.lock:
             self.sink.messages.append(message)
-        code = self.stage("content", "250 2.0.0 taken")
-        message.replied, message.taken = code > 0, code == 250
+        try:
+            self.stage("content", "250 2.0.0 taken")
+        finally:
+            message.replied, message.taken = self.code() > 0, self.code() == 250
 
     def data(self, line):
-        if self.stage("data", "354 go on" if self.message and self.message.rcpts else "503 5.5.1 RCPT first", line) != 354 or not self.message:
+        polite = "354 go on" if self.message and self.message.rcpts else "503 5.5.1 RCPT first"
+        if self.stage("data", polite, line) != 354 or not self.message:
             return
         lines = []
         while True:
@@ -170,6 +185,8 @@ class Session:
         while True:
             line = self.line().decode("utf-8", "backslashreplace")
             self.lines.append(line)
+            if self.last:
+                self.last.confirmed, self.last = self.last.replied, None
             verb = line.split(" ", 1)[0].lower()
             if verb in ("ehlo", "starttls", "mail", "rcpt", "data", "bdat"):
                 getattr(self, verb)(line)

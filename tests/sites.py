@@ -7,7 +7,7 @@
             harness.match(b.wait_for(1, "bob")[0], "hello")
 
 Each world has a network of its own, 127.x.y.0/24, and one port that all its SMTP servers listen on (smtp_tcp_port). The domain of a site has
-its MX in the DNS; {name} in a zone is the address of the site of that domain or of one of s1 to s9, where nothing listens unless a
+its MX in the DNS; {name} in a zone is the address of the site of that domain or of one of s1 to s199, where nothing listens unless a
 sink does. Times are short: a second try comes after one second.
 """
 import contextlib
@@ -23,7 +23,7 @@ import sink
 
 FAST = {"minimal_backoff_time": "1s", "maximal_backoff_time": "2s", "dns_timeout": "2s", "smtp_connect_timeout": "3s",
         "allow_private_destinations": "127.0.0.0/8", "trust_anchor": '""'}
-FREE = [f"s{i}" for i in range(1, 10)]
+FREE = [f"s{i}" for i in range(1, 200)]
 
 
 class Site(harness.Instance):

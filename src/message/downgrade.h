@@ -1,7 +1,7 @@
 /* 8-bit content for a peer without 8BITMIME (RFC 6152 3): the leaf parts that hold bytes above 127 become
  * quoted-printable or base64 (RFC 2045 6), whichever is shorter for text; parts around them that said 8bit or binary
- * say 7bit. message/rfc822 is entered. A message without MIME fields gets them (charset unknown-8bit, RFC 1428 3). Lines
- * over 998 octets are wrapped where a part is converted anyway. What needs no change passes byte by byte.
+ * say 7bit. message/rfc822 is entered. A message without MIME fields gets them (charset unknown-8bit, RFC 1428 3).
+ * Lines over 998 octets are wrapped where a part is converted anyway. What needs no change passes byte by byte.
  *
  * Pure, and streaming in passes, because the field that names an encoding stands before what it encodes:
  *     downgrade_scan() all pieces, downgrade_scanned(); as long as it is DOWNGRADE_AGAIN the same once more (twice at

@@ -102,6 +102,11 @@ static int read_host(struct arena *a, str text, struct route_hop *out)
     out->mx = !(str_starts(host, S("[")) && str_ends(host, S("]")));
     if (!out->mx)
         host = str_of(host.p + 1, host.n - 2);
+    if (!out->mx && route_address_parse(host, out->addr) == 0) {
+        out->numeric = true;
+        out->name = arena_lower(a, host);
+        return out->name.p ? 0 : -ENOMEM;
+    }
     return host.n ? conf_domain_ascii(a, host, &out->name) : -EINVAL;
 }
 

@@ -274,7 +274,12 @@ static void take_reply(struct smtp_client *c)
     case SMTP_STAGE_DATA:
     case SMTP_STAGE_CONTENT:
     case SMTP_STAGE_FINAL: smtp_client_mail_reply(c); return;
-    default: protocol_error(c); return; /* it speaks unasked */
+    default: /* it speaks unasked: "451 timed out" is heard before a connection is closed */
+        if (c->reader.code >= 400)
+            smtp_client_end_reply(c, SMTP_END_REPLY);
+        else
+            protocol_error(c);
+        return;
     }
 }
 

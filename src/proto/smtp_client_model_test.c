@@ -11,8 +11,9 @@
 enum { RCPTS = 6, SESSIONS = 4000 };
 
 static const struct smtp_client_rcpt rcpts[RCPTS] = {
-    { .address = { "0@example.org", 13 } }, { .address = { "1@example.org", 13 } }, { .address = { "2@example.org", 13 } },
-    { .address = { "3@example.org", 13 } }, { .address = { "4@example.org", 13 } }, { .address = { "5@example.org", 13 } },
+    { .address = { "0@example.org", 13 } }, { .address = { "1@example.org", 13 } },
+    { .address = { "2@example.org", 13 } }, { .address = { "3@example.org", 13 } },
+    { .address = { "4@example.org", 13 } }, { .address = { "5@example.org", 13 } },
 };
 static const str content = { "Subject: x\r\n\r\n.\r\n..two\r\nend\r\n", 29 };
 

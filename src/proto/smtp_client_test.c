@@ -179,6 +179,15 @@ static void unasked(struct client_play *p)
 }
 static void test_speaks_unasked(void **state) { (void)state; twice(unasked); }
 
+static void idle_timeout(struct client_play *p)
+{
+    hello(p);
+    SAYS(p, "250 ok\r\n");
+    SAYS(p, "451 4.4.2 timed out\r\n");
+    logged(p, "END reply 451 4.4.2 [waiting] 451 4.4.2 timed out\n");
+}
+static void test_451_while_idle(void **state) { (void)state; twice(idle_timeout); }
+
 static void control_characters(struct client_play *p)
 {
     client_play_feed(p, S("554-a\0b\rc\t\x1b[1m\xc3\xa9\n554 5.7.1\n"));
@@ -470,6 +479,7 @@ int main(void)
         T(test_421_while_idle),
         T(test_not_smtp),
         T(test_speaks_unasked),
+        T(test_451_while_idle),
         T(test_text_is_made_harmless),
         T(test_last_line_counts),
         T(test_long_line_is_cut),

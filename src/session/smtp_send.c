@@ -140,7 +140,7 @@ static void say_down(struct smtp_send *s, const struct smtp_client_end *end)
     bool about_tls = stage == SMTP_STAGE_STARTTLS || stage == SMTP_STAGE_TLS || p->failed_on_tls;
     struct smtp_send_end e = {
         .was_up = p->was_up,
-        .polite = end->why == SMTP_END_QUIT || (end->why == SMTP_END_LOST && stage == SMTP_STAGE_IDLE),
+        .polite = end->why == SMTP_END_QUIT || (p->was_up && stage == SMTP_STAGE_IDLE),
         .try_clear = p->target.tls == SMTP_SEND_TLS_OPPORTUNISTIC && !p->target.tls_at_once && about_tls,
         .reply = end->reply,
     };

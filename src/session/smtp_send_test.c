@@ -525,8 +525,9 @@ static void test_8bit_header_for_a_7bit_peer(void **state)
     assert_int_equal(smtp_send_message(&s, &message), 0);
     until_done(1);
     logged("up\n0 failed 0 5.6.3 a header field has characters that are not plain ASCII, and the other server takes "
-           "only 7-bit mail (no 8BITMIME)\n1 failed 0 5.6.3 a header field has characters that are not plain ASCII, and the "
-           "other server takes only 7-bit mail (no 8BITMIME)\ndone\n");
+           "only 7-bit mail (no 8BITMIME)\n"
+           "1 failed 0 5.6.3 a header field has characters that are not plain ASCII, and the other server takes "
+           "only 7-bit mail (no 8BITMIME)\ndone\n");
     assert_true(smtp_send_ready(&s));
 }
 

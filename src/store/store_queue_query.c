@@ -31,16 +31,8 @@ static const struct { const char *key; size_t at; } text_keys[] = {
 static bool set_number(struct queue_query *q, str key, str value, uint64_t now_us)
 {
     uint64_t n;
-    str rest = value;
-    if (str_eq(key, S("from"))) {
-        str first = str_cut(&rest, '.');
-        uint64_t index = 0;
-        q->from_inside = rest.n > 0;
-        if (str_u64(first, INT64_MAX, &q->from) < 0 || (rest.n && str_u64(rest, UINT32_MAX, &index) < 0))
-            return false;
-        q->from_index = (uint32_t)index;
-        return true;
-    }
+    if (str_eq(key, S("from")))
+        return str_u64(value, INT64_MAX, &q->page) == 0;
     if (str_u64(value, INT64_MAX / US, &n) < 0)
         return false;
     if (str_eq(key, S("id"))) {
@@ -125,7 +117,7 @@ static int walk_recipients(struct store *s, const struct queue_query *q, struct 
     int r = 0;
     for (size_t i = 0; i < n && r == 0; i++) {
         _cleanup_buf_ struct buf key = BUF(2048);
-        if (q->from_inside && x->m->lsn == q->from && list[i].index <= q->from_index)
+        if (queue_place(x->m->lsn, list[i].index) < q->page)
             continue;
         x->r = &list[i];
         x->state = state_of(s->queue, &list[i]);
@@ -142,7 +134,7 @@ int queue_query_walk(struct store *s, const struct queue_query *q, int (*each)(v
                      void *arg, uint64_t *out_more)
 {
     struct arena a = ARENA(ROW_MEMORY);
-    uint64_t lsn = q->has_id ? q->id - 1 : q->from ? q->from - 1 : 0;
+    uint64_t from = q->page >> QUEUE_PLACE_BITS, lsn = q->has_id ? q->id - 1 : from ? from - 1 : 0;
     int r = store_commit_deferred(s);
     *out_more = 0;
     for (unsigned seen = 0; r == 0; seen++) {
@@ -151,7 +143,7 @@ int queue_query_walk(struct store *s, const struct queue_query *q, int (*each)(v
         size_t n;
         r = index_queue_next(s->index, lsn, &lsn);
         if (r != 1 || (q->has_id && lsn != q->id) || seen == QUERY_MESSAGES) {
-            *out_more = r == 1 && !q->has_id ? lsn : 0;
+            *out_more = r == 1 && !q->has_id ? queue_place(lsn, 0) : 0;
             r = MIN(r, 0);
             break;
         }
@@ -160,7 +152,7 @@ int queue_query_walk(struct store *s, const struct queue_query *q, int (*each)(v
         struct queue_seen x = { .m = &m };
         r = r == 1 && fits_message(q, &m) ? walk_recipients(s, q, &x, list, n, each, arg) : MIN(r, 0);
         if (r == 1)
-            *out_more = lsn;
+            *out_more = queue_place(lsn, 0);
     }
     arena_done(&a);
     return MIN(r, 0);
@@ -168,7 +160,7 @@ int queue_query_walk(struct store *s, const struct queue_query *q, int (*each)(v
 
 /* Answers */
 
-struct page { struct buf *out; uint64_t last, index; bool full; };
+struct page { struct buf *out; uint64_t next; bool full; };
 
 static void put_id(struct buf *b, const struct index_queue_message *m)
 {
@@ -203,8 +195,7 @@ static int list_line(void *arg, const struct queue_seen *x)
     struct buf *b = p->out;
     if (b->n > PAGE_BYTES)
         return p->full = true;
-    p->last = x->m->lsn;
-    p->index = r->index;
+    p->next = queue_place(x->m->lsn, r->index + UINT64_C(1));
     json_begin(b);
     put_id(b, x->m);
     json_str(b, "sender", x->m->sender);
@@ -230,11 +221,11 @@ static int list_line(void *arg, const struct queue_seen *x)
     return 0;
 }
 
-static void put_end(struct buf *b, str more)
+static void put_end(struct buf *b, uint64_t more)
 {
     buf_add(b, S("{\"end\":true"));
-    if (more.n)
-        json_str(b, "more", more);
+    if (more)
+        json_u64(b, "more", more);
     json_end(b);
 }
 
@@ -242,16 +233,9 @@ static int do_list(struct store *s, const struct queue_query *q, struct buf *out
 {
     struct page p = { .out = out };
     uint64_t more;
-    char text[48];
     int r = queue_query_walk(s, q, list_line, &p, &more);
-    if (r < 0)
-        return r;
-    if (p.full)
-        snprintf(text, sizeof(text), "%llu.%llu", (unsigned long long)p.last, (unsigned long long)p.index);
-    else
-        snprintf(text, sizeof(text), "%llu", (unsigned long long)more);
-    put_end(out, p.full || more ? str_z(text) : STR_NONE);
-    return 0;
+    put_end(out, p.full ? p.next : more);
+    return r;
 }
 
 static int attempt_line(void *arg, const struct index_queue_attempt *t)
@@ -316,7 +300,7 @@ static int do_show(struct store *s, const struct queue_query *q, struct buf *out
     r = queue_query_walk(s, q, list_line, &p, &more);
     if (r == 0 && !p.full)
         r = MIN(index_queue_attempts(s->index, q->id, attempt_line, &p), 0);
-    put_end(out, STR_NONE);
+    put_end(out, 0);
     return r;
 }
 
@@ -367,19 +351,18 @@ static void put_destination(struct buf *b, const struct schedule_state *x, const
 
 static int do_destinations(struct store *s, const struct queue_query *q, struct buf *out)
 {
-    uint32_t at = (uint32_t)MIN(q->from, (uint64_t)UINT32_MAX);
+    uint32_t at = (uint32_t)MIN(q->page, (uint64_t)UINT32_MAX), more = 0;
     struct schedule_state x;
-    char text[24] = "";
     while (s->queue->schedule && schedule_destinations(s->queue->schedule, &at, &x)) {
         if (q->destination.n && !str_eq(q->destination, x.key))
             continue;
         put_destination(out, &x, map_get(&s->queue->destinations, x.key));
         if (out->n > PAGE_BYTES) {
-            snprintf(text, sizeof(text), "%u", at);
+            more = at;
             break;
         }
     }
-    put_end(out, str_z(text));
+    put_end(out, more);
     return 0;
 }
 
@@ -393,9 +376,7 @@ static int do_change(struct store *s, const struct queue_query *q, struct buf *o
     json_u64(out, "changed", changed);
     json_u64(out, "skipped", skipped);
     json_end(out);
-    char text[24];
-    snprintf(text, sizeof(text), "%llu", (unsigned long long)more);
-    put_end(out, more ? str_z(text) : STR_NONE);
+    put_end(out, more);
     return 0;
 }
 
@@ -417,7 +398,6 @@ static int do_summary(struct store *s, const struct queue_query *q, struct buf *
     struct sums t = { 0 };
     struct store_queue_stats stats;
     uint64_t more;
-    char text[24];
     int r = queue_query_walk(s, q, sum, &t, &more);
     store_queue_stats(s, &stats);
     json_begin(out);
@@ -430,8 +410,7 @@ static int do_summary(struct store *s, const struct queue_query *q, struct buf *
     json_u64(out, "destinations", stats.destinations);
     json_u64(out, "dsn_owed", stats.dsn_owed);
     json_end(out);
-    snprintf(text, sizeof(text), "%llu", (unsigned long long)more);
-    put_end(out, more ? str_z(text) : STR_NONE);
+    put_end(out, more);
     return r;
 }
 
@@ -443,7 +422,7 @@ static int do_pause(struct store *s, const struct queue_query *q, struct buf *ou
         return 0;
     }
     int r = queue_pause(s, q->destination, str_eq(q->what, S("pause")), q->by);
-    put_end(out, STR_NONE);
+    put_end(out, 0);
     return r;
 }
 

@@ -8,10 +8,13 @@
 struct queue_query {
     str what, sender, recipient, domain, destination, state, to, by, text;
     uint64_t id, older_us, younger_us;
-    uint64_t from;           /* message to go on with … */
-    uint32_t from_index;     /* … behind this recipient, if from_inside */
-    bool from_inside, has_sender, has_id;
+    uint64_t page;           /* where this page begins: of queue_place(), or what the last answer said; 0 the first */
+    bool has_sender, has_id;
 };
+
+/* A message and the recipients of it that were told already, as one number. */
+#define QUEUE_PLACE_BITS 20
+static inline uint64_t queue_place(uint64_t lsn, uint64_t told) { return lsn << QUEUE_PLACE_BITS | told; }
 
 /* A recipient as it is asked about. */
 struct queue_seen {
@@ -22,7 +25,7 @@ struct queue_seen {
 };
 
 /* Calls `each` for the recipients that fit, in the order of their messages; 1 ends the walk. Messages that were looked
- * at when it ends early, or has looked at QUERY_MESSAGES: *out_more is the message to go on with, else 0. */
+ * at when it ends early, or has looked at QUERY_MESSAGES: *out_more is the place of the message to go on with, else 0. */
 int queue_query_walk(struct store *s, const struct queue_query *q, int (*each)(void *arg, const struct queue_seen *x),
                      void *arg, uint64_t *out_more);
 /* store_queue_change.c: "changed" and "skipped" of one page. */

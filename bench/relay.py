@@ -1,6 +1,7 @@
 """Mail that is sent on: in by SMTP, out to a sink (smtp_sink) on the loopback interface; and what a long queue costs."""
 import json
 import os
+import select
 import socket
 import subprocess
 import time
@@ -13,11 +14,12 @@ FILLERS = 100      # connections that fill a queue
 
 
 class Sink:
-    """Listens at the port that a server sends its mail to."""
+    """Takes what a server sends on, for as long as it is measured: some servers are slow to see that a sink is gone."""
 
-    def __init__(self, tools, port, *options):
-        self.process = subprocess.Popen([os.path.join(tools, "smtp_sink"), "-p", str(port), "-l", str(LIMIT), *map(str, options)],
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    def __init__(self, tools, server):
+        port = server.port["sink"]
+        self.process = subprocess.Popen([os.path.join(tools, "smtp_sink"), "-p", str(port)], stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE, text=True)
         if not self.process.stdout.readline():
             fail(f"smtp_sink does not listen at {port}")
 
@@ -29,20 +31,26 @@ class Sink:
         self.process.wait()
         self.process.stdout.close()
 
+    def expect(self, count):
+        print(count, file=self.process.stdin, flush=True)
+
     def result(self):
-        """When it has got all that it wants, or after LIMIT."""
+        """When all that was expected has come."""
+        if not select.select([self.process.stdout], [], [], LIMIT)[0]:
+            self.expect(0)
         return json.loads(self.process.stdout.readline())
 
 
-def relay(tools, server, label, connections, size, count):
+def relay(tools, server, sink, cell, count):
     """`count` messages, all to one destination, until the sink has the last one."""
-    with Sink(tools, server.port["sink"], "-n", count) as sink:
-        cpu, machine = meter.cpu(server.pids), meter.machine_cpu()
-        got = loader(tools, "smtp_load", server, "smtp", "-c", connections, "-m", count, "-s", size, "-d", RELAYED)
-        out = sink.result()
-        time.sleep(SETTLE)
-        own = meter.cpu(server.pids) - cpu
-        other = meter.others(machine, meter.machine_cpu(), own + got["cpu_s"] + out["cpu_s"])
+    label, connections, size = cell
+    sink.expect(count)
+    cpu, machine = meter.cpu(server.pids), meter.machine_cpu()
+    got = loader(tools, "smtp_load", server, "smtp", "-c", connections, "-m", count, "-s", size, "-d", RELAYED)
+    out = sink.result()
+    time.sleep(SETTLE)
+    own = meter.cpu(server.pids) - cpu
+    other = meter.others(machine, meter.machine_cpu(), own + got["cpu_s"] + out["cpu_s"])
     if out["messages"] < count:
         fail(f"{server.name} sent {out['messages']} of {count} messages in {LIMIT} s")
     return {"server": server.name, "label": label, "connections": connections, "size": size, "n": count,
@@ -58,33 +66,34 @@ def fill(tools, server, domain, count):
     eventually(lambda: server.queued() >= before + count, LIMIT, 0.2, f"queueing mail by {server.name}")
 
 
-def restart(tools, server):
+def restart(tools, server, sink):
     """Seconds from the start of the program until a message that comes then is at the sink."""
     server.stop()
+    sink.expect(1)
     begun = time.monotonic()
     server.start()
-    with Sink(tools, server.port["sink"], "-n", 1) as sink:
-        loader(tools, "smtp_load", server, "smtp", "-c", 1, "-m", 1, "-d", RELAYED)
-        return sink.result()["last"] - begun
+    loader(tools, "smtp_load", server, "smtp", "-c", 1, "-m", 1, "-d", RELAYED)
+    return sink.result()["last"] - begun
 
 
 def backlog(tools, server, reps, count, live):
     """The rate to a living host without and with a long queue for two hosts that take nothing: one refuses connections,
     one says nothing. Yields results."""
-    with socket.socket() as silent:
+    with socket.socket() as silent, Sink(tools, server) as sink:
         silent.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         silent.bind(("127.0.0.1", server.port["silent"]))
         silent.listen(1000)
         if listens(server.port["dead"]):
             fail("something listens where nothing should")
-        for label in ("nothing queued", f"{count} queued"):
-            if label != "nothing queued":
-                idle, cpu = server.memory(), meter.cpu(server.pids)
+        for queued in (0, count):
+            label, grown = f"{queued} queued", {}
+            if queued:
+                memory, cpu = server.memory(), meter.cpu(server.pids)
                 fill(tools, server, DEAD, count // 2)
                 fill(tools, server, SILENT, count // 2)
-                grown = {"memory": (server.memory() - idle) * 1024 / count, "fill": (meter.cpu(server.pids) - cpu) * 1e3 / count}
+                grown = {"memory": (server.memory() - memory) * 1024 / count, "fill": (meter.cpu(server.pids) - cpu) * 1e3 / count}
             for rep in range(reps + 1):  # the first is the warm-up
-                r = relay(tools, server, label, 16, 2048, live if rep else live // 4)
+                r = relay(tools, server, sink, (label, 16, 2048), live if rep else live // 4)
                 if rep:
-                    yield {**r, **(grown if label != "nothing queued" else {})}
-        yield {"server": server.name, "label": "restart", "seconds": restart(tools, server)}
+                    yield {**r, **grown}
+        yield {"server": server.name, "label": "restart", "seconds": restart(tools, server, sink)}

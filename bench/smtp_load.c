@@ -5,11 +5,11 @@
  *     smtp_load -H -p PORT -c CONNECTIONS [-t starttls|implicit]
  *
  * One process, one epoll loop. Each connection sends one message after the other (no pipelining: every command waits
- * for its reply, as most clients do), message n to u(n mod USERS)@DOMAIN (bench.test). With -k a connection ends with QUIT
- * after so many, and the next one is opened. It stops when MESSAGES were answered or after SECONDS and prints one JSON
- * object; `start` and `end` are CLOCK_MONOTONIC, from the first connect to the last reply to a message; a latency is
- * that of a message from MAIL FROM, or with -k from the connect for the first of a connection. The exit status is 0 if
- * every message was accepted.
+ * for its reply, as most clients do), message n to u(n mod USERS)@DOMAIN (bench.test). With -k a connection ends with
+ * QUIT after so many, and the next one is opened. It stops when MESSAGES were answered or after SECONDS and prints one
+ * JSON object; `start` and `end` are CLOCK_MONOTONIC, from the first connect to the last reply to a message; a latency
+ * is that of a message from MAIL FROM, or with -k from the connect for the first of a connection. The exit status is 0
+ * if every message was accepted.
  *
  * With -H it opens connections, each from an address of its own, up to the reply to EHLO (that after STARTTLS), prints
  * a line, keeps them until its standard input ends, and prints how many are still open. */
@@ -358,14 +358,16 @@ static bool options(int argc, char **argv)
             *values[o] = (unsigned)strtoul(optarg, NULL, 10);
     }
     return load.port && load.port <= 65535 && load.connections && load.connections <= MAX_CONNECTIONS &&
-           load.messages && load.users && load.size <= 64 << 20 && strlen(load.sender) < 200 && strlen(load.domain) < 200;
+           load.messages && load.users && load.size <= 64 << 20 && strlen(load.sender) < 200 &&
+           strlen(load.domain) < 200;
 }
 
 int main(int argc, char **argv)
 {
     if (!options(argc, argv)) {
         fprintf(stderr, "usage: smtp_load -p PORT [-c CONNECTIONS] [-m MESSAGES] [-s BYTES] [-u USERS] [-l SECONDS] "
-                        "[-k MESSAGES_A_CONNECTION] [-t starttls|implicit] [-a USER:PASSWORD] [-f SENDER] [-d DOMAIN] [-H]\n");
+                        "[-k MESSAGES_A_CONNECTION] [-t starttls|implicit] [-a USER:PASSWORD] [-f SENDER] [-d DOMAIN] "
+                        "[-H]\n");
         return 2;
     }
     net_init();

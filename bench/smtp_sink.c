@@ -1,10 +1,12 @@
 /* smtp_sink: an SMTP server on 127.0.0.1 that accepts all mail and throws it away, for measuring what is sent to it.
  *
- *     smtp_sink -p PORT [-n MESSAGES] [-l SECONDS] [-d MS]
+ *     smtp_sink -p PORT [-d MS]
  *
- * One process, one epoll loop. Prints a line when it listens. It ends after so many messages, after SECONDS, or when its
- * standard input ends, and prints one JSON object; `first` and `last` are CLOCK_MONOTONIC, when the replies to the first
- * and last content were given. -d: the reply to content comes so much later. */
+ * One process, one epoll loop. Prints a line when it listens. Each number on its standard input begins a round of so
+ * many messages (what came before is forgotten), and the end of a round is one JSON object: `first` and `last` are
+ * CLOCK_MONOTONIC, when the replies to the first and the last content were given; `connections` is how many carried a
+ * message. A number given before the end of a round ends it. The end of standard input is the end of the program.
+ * -d: the reply to content comes so much later. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <net.h>
@@ -27,7 +29,7 @@ struct peer {
     int fd;
     bool data, waits, gone; /* waits: for the time of its reply */
     enum place place;
-    unsigned recipients;
+    unsigned recipients, round;
     size_t in_n, out_n;
     char in[IN_MAX], out[OUT_MAX];
 };
@@ -35,14 +37,16 @@ struct peer {
 struct late { struct peer *peer; double at; }; /* a reply to come */
 
 static struct {
-    unsigned port, wanted, seconds, delay_ms;
+    unsigned port, delay_ms, wanted, round;
     int epoll, listener;
     bool stop;
-    unsigned long messages, bytes, connections, open, most;
-    double first, last;
+    unsigned long messages, bytes, connections;
+    double first, last, cpu;
+    char input[64];
+    size_t input_n;
     struct late late[LATE_MAX];
     unsigned late_first, late_n;
-} sink = { .seconds = 600 };
+} sink;
 
 static void reply(struct peer *p, const char *text)
 {
@@ -70,14 +74,36 @@ static void push(struct peer *p)
     }
 }
 
+static void end_round(void)
+{
+    printf("{\"messages\": %lu, \"bytes\": %lu, \"connections\": %lu, \"first\": %.6f, \"last\": %.6f, "
+           "\"cpu_s\": %.3f}\n", sink.messages, sink.bytes, sink.connections, sink.first, sink.last,
+           net_cpu() - sink.cpu);
+    fflush(stdout);
+    sink.wanted = 0;
+}
+
+static void begin_round(unsigned wanted)
+{
+    if (sink.wanted)
+        end_round();
+    sink.wanted = wanted;
+    sink.round++;
+    sink.messages = sink.bytes = sink.connections = 0;
+    sink.first = sink.last = 0;
+    sink.cpu = net_cpu();
+}
+
 static void accepted(struct peer *p)
 {
     sink.last = net_now();
     if (sink.messages++ == 0)
         sink.first = sink.last;
+    sink.connections += p->round != sink.round;
+    p->round = sink.round;
     reply(p, "250 2.0.0 Ok\r\n");
-    if (sink.wanted && sink.messages >= sink.wanted)
-        sink.stop = true;
+    if (sink.messages == sink.wanted)
+        end_round();
 }
 
 static void content_ended(struct peer *p)
@@ -171,10 +197,8 @@ static void take_input(struct peer *p)
 
 static void drop(struct peer *p)
 {
-    if (p->fd >= 0) {
+    if (p->fd >= 0)
         close(p->fd);
-        sink.open--;
-    }
     p->fd = -1;
     p->gone = true;
     if (!p->waits)
@@ -204,14 +228,11 @@ static void accept_all(void)
             net_fail("memory");
         p->fd = fd;
         p->data = p->waits = p->gone = false;
-        p->recipients = 0;
+        p->recipients = p->round = 0;
         p->in_n = p->out_n = 0;
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
         if (epoll_ctl(sink.epoll, EPOLL_CTL_ADD, fd, &e) < 0)
             net_fail("epoll_ctl");
-        sink.connections++;
-        if (++sink.open > sink.most)
-            sink.most = sink.open;
         reply(p, "220 sink.example.com ESMTP\r\n");
         push(p);
     }
@@ -233,6 +254,23 @@ static void reply_late(void)
     }
 }
 
+/* Numbers, one a line. */
+static void read_input(void)
+{
+    ssize_t n = read(STDIN_FILENO, sink.input + sink.input_n, sizeof(sink.input) - sink.input_n);
+    if (n <= 0) {
+        sink.stop = true;
+        return;
+    }
+    sink.input_n += (size_t)n;
+    for (char *end; (end = memchr(sink.input, '\n', sink.input_n));) {
+        *end = 0;
+        begin_round((unsigned)strtoul(sink.input, NULL, 10));
+        sink.input_n -= (size_t)(end + 1 - sink.input);
+        memmove(sink.input, end + 1, sink.input_n);
+    }
+}
+
 static void begin(void)
 {
     struct sockaddr_in at = { .sin_family = AF_INET, .sin_port = htons((uint16_t)sink.port),
@@ -244,21 +282,21 @@ static void begin(void)
     setsockopt(sink.listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
     if (bind(sink.listener, (const struct sockaddr *)&at, sizeof(at)) < 0 || listen(sink.listener, BACKLOG) < 0)
         net_fail("listening");
-    if (epoll_ctl(sink.epoll, EPOLL_CTL_ADD, sink.listener, &listening) < 0)
+    if (epoll_ctl(sink.epoll, EPOLL_CTL_ADD, sink.listener, &listening) < 0 ||
+        epoll_ctl(sink.epoll, EPOLL_CTL_ADD, STDIN_FILENO, &input) < 0)
         net_fail("epoll_ctl");
-    epoll_ctl(sink.epoll, EPOLL_CTL_ADD, STDIN_FILENO, &input); /* a file cannot be watched: then only time ends it */
     printf("{\"ready\": %u}\n", sink.port);
     fflush(stdout);
 }
 
-static void run(double until)
+static void run(void)
 {
     struct epoll_event events[EVENTS];
-    while (!sink.stop && net_now() < until) {
-        int n = epoll_wait(sink.epoll, events, EVENTS, sink.late_n ? 1 : 100);
+    while (!sink.stop) {
+        int n = epoll_wait(sink.epoll, events, EVENTS, sink.late_n ? 1 : -1);
         for (int i = 0; i < n && !sink.stop; i++) {
             if (!events[i].data.ptr)
-                sink.stop = true;
+                read_input();
             else if (events[i].data.ptr == &sink)
                 accept_all();
             else
@@ -268,27 +306,17 @@ static void run(double until)
     }
 }
 
-static bool options(int argc, char **argv)
-{
-    unsigned *const values[] = { ['p'] = &sink.port, ['n'] = &sink.wanted, ['l'] = &sink.seconds, ['d'] = &sink.delay_ms };
-    for (int o; (o = getopt(argc, argv, "p:n:l:d:")) != -1;) {
-        if (o == '?')
-            return false;
-        *values[o] = (unsigned)strtoul(optarg, NULL, 10);
-    }
-    return sink.port && sink.port <= 65535;
-}
-
 int main(int argc, char **argv)
 {
-    if (!options(argc, argv)) {
-        fprintf(stderr, "usage: smtp_sink -p PORT [-n MESSAGES] [-l SECONDS] [-d MS]\n");
+    unsigned *const values[] = { ['p'] = &sink.port, ['d'] = &sink.delay_ms };
+    for (int o; (o = getopt(argc, argv, "p:d:")) != -1 && o != '?';)
+        *values[o] = (unsigned)strtoul(optarg, NULL, 10);
+    if (!sink.port || sink.port > 65535) {
+        fprintf(stderr, "usage: smtp_sink -p PORT [-d MS]\n");
         return 2;
     }
     net_init();
     begin();
-    run(net_now() + sink.seconds);
-    printf("{\"messages\": %lu, \"bytes\": %lu, \"connections\": %lu, \"most\": %lu, \"first\": %.6f, \"last\": %.6f, "
-           "\"cpu_s\": %.3f}\n", sink.messages, sink.bytes, sink.connections, sink.most, sink.first, sink.last, net_cpu());
-    return sink.wanted && sink.messages < sink.wanted ? 1 : 0;
+    run();
+    return 0;
 }

@@ -19,16 +19,15 @@
 #include <sys/wait.h>
 #include "admin/admin.h"
 #include "admin/certificates.h"
+#include "admin/quickstart.h"
 #include "auth/password.h"
 #include "base/env.h"
 #include "base/event.h"
 #include "conf/accounts.h"
 #include "message/address.h"
 
-#define TEXT_MAX (1u << 20)
-#define SYSTEM_USER "posthouse"
-#define PASSWORD_GROUPS 4
-#define PASSWORD_LEN (PASSWORD_GROUPS * 6 - 1) /* tovak-mirul-besod-fadin: 16 bits a group */
+#define TEXT_MAX QUICKSTART_TEXT_MAX
+#define SYSTEM_USER QUICKSTART_USER
 
 static const char *const account_names[] = { "alice", "bob", "carol" };
 
@@ -40,35 +39,18 @@ static const struct service { const char *name, *protocol, *use; unsigned port; 
     { "pop3", "pop3", "reading, STLS", 110 },
     { "pop3s", "pop3s", "reading, TLS", 995 },
 };
-#define HIGHEST_PORT 995
-
-struct quickstart {
-    const char *local, *listen, *user; /* as asked; user NULL: by default */
-    str domain;
-    uint16_t base;
-    struct arena arena;
-    str target, folder;  /* DIR, absolute; where it is being written */
-    int dir;             /* descriptor of `folder` */
-    bool root, user_made;
-    uid_t uid;           /* of the roles, when root */
-    gid_t gid;
-    char password[ARRAY_LEN(account_names)][PASSWORD_LEN + 1];
-};
-
-enum owner { OWNER_CALLER, OWNER_ROLES };
-
-static const char *role_user(const struct quickstart *q)
+const char *quickstart_role_user(const struct quickstart *q)
 {
     return q->user ? q->user : SYSTEM_USER;
 }
 
-static bool is_ip(const char *text)
+bool quickstart_is_ip(const char *text)
 {
     unsigned char raw[16];
     return inet_pton(AF_INET, text, raw) == 1 || inet_pton(AF_INET6, text, raw) == 1;
 }
 
-static int read_domain(struct quickstart *q, const char *text)
+int quickstart_read_domain(struct quickstart *q, const char *what, const char *text)
 {
     str s = str_z(text);
     ptrdiff_t dot = str_rchr(s, '.');
@@ -78,22 +60,33 @@ static int read_domain(struct quickstart *q, const char *text)
     for (size_t i = 0; i < s.n; i++)
         ok = ok && (unsigned char)s.p[i] < 128;
     if (!ok) {
-        admin_complain("quickstart: --domain wants a domain name of letters, digits, hyphens and dots, like "
-                       "posthouse.test (an international name in its xn-- form), not %s", text);
+        admin_complain("quickstart: %s wants a domain name of letters, digits, hyphens and dots, like "
+                       "posthouse.test (an international name in its xn-- form), not %s", what, text);
         return EXIT_USAGE;
     }
     q->domain = arena_lower(&q->arena, s);
     return q->domain.p ? 0 : EXIT_IO;
 }
 
+int quickstart_read_base(struct quickstart *q, const char *text)
+{
+    uint64_t number;
+    if (str_u64(str_z(text), UINT16_MAX - QUICKSTART_HIGHEST_PORT, &number) < 0) {
+        admin_complain("quickstart: --base-port wants a number from 0 to %d, not %s: the listeners are at this number "
+                       "plus 24, 25, 110, 465, 587 and 995", UINT16_MAX - QUICKSTART_HIGHEST_PORT, text);
+        return EXIT_USAGE;
+    }
+    q->base = (uint16_t)number;
+    return 0;
+}
+
 static int read_request(struct quickstart *q, int argc, char **argv)
 {
     const char *domain = "posthouse.test", *base = "20000";
     const struct admin_option options[] = {
-        { "--local", &q->local, NULL },  { "--base-port", &base, NULL }, { "--domain", &domain, NULL },
+        { "--local", &q->place, NULL },  { "--base-port", &base, NULL }, { "--domain", &domain, NULL },
         { "--listen", &q->listen, NULL }, { "--user", &q->user, NULL },
     };
-    uint64_t number;
     int r = admin_options("quickstart", &argc, argv, options, ARRAY_LEN(options));
     if (r)
         return r;
@@ -101,21 +94,22 @@ static int read_request(struct quickstart *q, int argc, char **argv)
         admin_complain("quickstart: takes no argument without an option's name before it, but was given %s", argv[0]);
         return EXIT_USAGE;
     }
-    if (!q->local || !*q->local) {
+    if (!q->place || !*q->place) {
         admin_complain("quickstart: say where the instance shall be: posthouse quickstart --local DIR");
         return EXIT_USAGE;
     }
-    if (str_u64(str_z(base), UINT16_MAX - HIGHEST_PORT, &number) < 0) {
-        admin_complain("quickstart: --base-port wants a number from 0 to %d, not %s: the listeners are at this number "
-                       "plus 24, 25, 110, 465, 587 and 995", UINT16_MAX - HIGHEST_PORT, base);
-        return EXIT_USAGE;
-    }
-    q->base = (uint16_t)number;
-    if (!is_ip(q->listen)) {
+    r = quickstart_read_base(q, base);
+    if (r)
+        return r;
+    if (!quickstart_is_ip(q->listen)) {
         admin_complain("quickstart: --listen wants an IPv4 or IPv6 address like 127.0.0.1, not %s", q->listen);
         return EXIT_USAGE;
     }
-    return read_domain(q, domain);
+    r = quickstart_read_domain(q, "--domain", domain);
+    q->host = r ? STR_NONE : arena_printf(&q->arena, "mail.%.*s", STR_ARG(q->domain));
+    for (size_t i = 0; r == 0 && i < ARRAY_LEN(account_names); i++)
+        q->accounts[q->n_accounts++] = arena_printf(&q->arena, "%s@%.*s", account_names[i], STR_ARG(q->domain));
+    return r;
 }
 
 static bool is_empty(const char *path)
@@ -133,14 +127,14 @@ static bool is_empty(const char *path)
 /* The absolute path of a folder that may be made here: new, or there and empty. */
 static int find_target(struct quickstart *q)
 {
-    str s = str_z(q->local);
+    str s = str_z(q->place);
     while (s.n > 1 && s.p[s.n - 1] == '/')
         s.n--;
-    _cleanup_free_ char *there = realpath(q->local, NULL);
+    _cleanup_free_ char *there = realpath(q->place, NULL);
     if (there) {
         if (!is_empty(there)) {
             admin_complain("quickstart: %s is there already and is not an empty folder. Nothing was changed; name "
-                           "another folder, or remove that one first", q->local);
+                           "another folder, or remove that one first", q->place);
             return EXIT_CANTCREATE;
         }
         q->target = arena_dup(&q->arena, str_z(there));
@@ -150,7 +144,7 @@ static int find_target(struct quickstart *q)
     str above = arena_dup(&q->arena, parent.n ? parent : S("."));
     _cleanup_free_ char *real = above.p ? realpath(above.p, NULL) : NULL;
     if (!real) {
-        admin_complain("quickstart: cannot make %s: the folder above it: %s", q->local, strerror(errno));
+        admin_complain("quickstart: cannot make %s: the folder above it: %s", q->place, strerror(errno));
         return EXIT_CANTCREATE;
     }
     str name = str_from(s, parent.n);
@@ -188,8 +182,8 @@ static int check_reach(struct quickstart *q, const char *user, uid_t uid, gid_t 
         }
         if (!may_enter(&st, uid, groups, n)) {
             admin_complain("quickstart: the roles will run as the user %s, who may not enter %s (mode %04o). Put the "
-                           "instance elsewhere, for example --local /var/lib/posthouse-local, or name another user "
-                           "with --user", user, above.p, (unsigned)(st.st_mode & 07777));
+                           "instance elsewhere, for example %s /var/lib/posthouse-local, or name another user "
+                           "with --user", user, above.p, (unsigned)(st.st_mode & 07777), q->option);
             return EXIT_NOPERM;
         }
     }
@@ -222,7 +216,7 @@ static int run_program(char *const argv[])
 static int find_user(struct quickstart *q)
 {
     q->root = geteuid() == 0;
-    const char *name = role_user(q);
+    const char *name = quickstart_role_user(q);
     const struct passwd *pw = getpwnam(name);
     if (!q->root) {
         if (q->user && (!pw || pw->pw_uid != geteuid())) {
@@ -247,7 +241,7 @@ static int find_user(struct quickstart *q)
     return check_reach(q, name, q->uid, q->gid);
 }
 
-static int make_user(struct quickstart *q)
+int quickstart_user(struct quickstart *q)
 {
     if (!q->root || q->uid != (uid_t)-1)
         return 0;
@@ -273,14 +267,14 @@ static int make_user(struct quickstart *q)
 }
 
 /* One of 65,536 words of consonant-vowel-consonant-vowel-consonant a group: easy to read aloud, 64 bits in all. */
-static void make_password(char out[PASSWORD_LEN + 1])
+static void make_password(char out[QUICKSTART_PASSWORD_LEN + 1])
 {
     static const char consonants[] = "bdfghjkmnprstvwz", vowels[] = "aiou";
     _Static_assert(sizeof(consonants) == 17 && sizeof(vowels) == 5, "letters are picked by 4 and 2 bits");
-    uint16_t bits[PASSWORD_GROUPS];
+    uint16_t bits[QUICKSTART_PASSWORD_GROUPS];
     env_system.random(bits, sizeof(bits));
     char *p = out;
-    for (size_t i = 0; i < PASSWORD_GROUPS; i++) {
+    for (size_t i = 0; i < QUICKSTART_PASSWORD_GROUPS; i++) {
         if (i)
             *p++ = '-';
         *p++ = consonants[bits[i] & 15];
@@ -293,23 +287,28 @@ static void make_password(char out[PASSWORD_LEN + 1])
     explicit_bzero(bits, sizeof(bits));
 }
 
-static void configuration_text(const struct quickstart *q, struct buf *b)
+void quickstart_common_settings(const struct quickstart *q, struct buf *b)
 {
-    bool v6 = str_chr(str_z(q->listen), ':') >= 0;
-    buf_addf(b, "# A local instance, made by `posthouse quickstart`.\n"
-                "# What a setting means, and where it is set: posthouse config explain NAME -c FILE\n"
+    buf_addf(b, "# What a setting means, and where it is set: posthouse config explain NAME -c FILE\n"
                 "# File names are relative to this file.\n\n"
-                "hostname mail.%.*s\n", STR_ARG(q->domain));
+                "hostname %.*s\n", STR_ARG(q->host));
     buf_addf(b, "domain %.*s\n\n", STR_ARG(q->domain));
     if (q->root)
-        buf_addf(b, "# All roles run as this user; root only starts them.\nrun_as %s\n\n", role_user(q));
+        buf_addf(b, "# All roles run as this user; root only starts them.\nrun_as %s\n\n", quickstart_role_user(q));
     buf_add(b, S("data_directory data\n"
                  "accounts accounts\n"
                  "secrets secrets\n"
                  "aliases aliases\n"
                  "tls_certificate tls/server.pem\n"
-                 "tls_key tls/server.key\n\n"
-                 "# This machine is spared the limits on errors and connections. That gives it no right to relay:\n"
+                 "tls_key tls/server.key\n\n"));
+}
+
+static void configuration_text(const struct quickstart *q, struct buf *b)
+{
+    bool v6 = str_chr(str_z(q->listen), ':') >= 0;
+    buf_add(b, S("# A local instance, made by `posthouse quickstart`.\n"));
+    quickstart_common_settings(q, b);
+    buf_add(b, S("# This machine is spared the limits on errors and connections. That gives it no right to relay:\n"
                  "# mynetworks is empty, so whoever sends mail elsewhere must log in.\n"
                  "trusted_clients 127.0.0.0/8 ::1/128\n\n"
                  "# Who may hand mail over by LMTP, for the mailboxes here alone:\n"
@@ -339,13 +338,13 @@ static void accounts_text_done(struct accounts_text *t)
 
 static int accounts_text(struct quickstart *q, struct accounts_text *t)
 {
-    for (size_t i = 0; i < ARRAY_LEN(account_names); i++) {
+    for (size_t i = 0; i < q->n_accounts; i++) {
         struct account_secret secret;
-        str address = arena_printf(&q->arena, "%s@%.*s", account_names[i], STR_ARG(q->domain));
+        str address = q->accounts[i];
         make_password(q->password[i]);
         if (!address.p || password_make(&q->arena, &env_system, address, str_z(q->password[i]), &secret) < 0 ||
             account_secret_format(&t->secrets, &secret) < 0) {
-            admin_complain("quickstart: cannot make the password of %s", account_names[i]);
+            admin_complain("quickstart: cannot make the password of %.*s", STR_ARG(address));
             return EXIT_IO;
         }
         buf_addf(&t->accounts, "%.*s\n", STR_ARG(address));
@@ -361,11 +360,11 @@ static int cannot_write(const struct quickstart *q, const char *name)
     return e == EACCES || e == EPERM ? EXIT_NOPERM : EXIT_CANTCREATE;
 }
 
-static int give(const struct quickstart *q, int fd, enum owner owner, mode_t mode)
+static int give(const struct quickstart *q, int fd, enum quickstart_owner owner, mode_t mode)
 {
     if (fchmod(fd, mode) < 0)
         return -1;
-    return q->root && owner == OWNER_ROLES ? fchown(fd, q->uid, q->gid) : 0;
+    return q->root && owner == QUICKSTART_ROLES ? fchown(fd, q->uid, q->gid) : 0;
 }
 
 static int write_all(int fd, str s)
@@ -379,8 +378,8 @@ static int write_all(int fd, str s)
     return 0;
 }
 
-static int write_file(const struct quickstart *q, const char *name, const struct buf *text, enum owner owner,
-                      mode_t mode)
+int quickstart_file(const struct quickstart *q, const char *name, const struct buf *text, enum quickstart_owner owner,
+                    mode_t mode)
 {
     if (text->failed) {
         errno = -text->failed;
@@ -392,7 +391,7 @@ static int write_file(const struct quickstart *q, const char *name, const struct
     return 0;
 }
 
-static int make_folder(const struct quickstart *q, const char *name, enum owner owner, mode_t mode)
+int quickstart_folder(const struct quickstart *q, const char *name, enum quickstart_owner owner, mode_t mode)
 {
     if (mkdirat(q->dir, name, 0700) < 0)
         return cannot_write(q, name);
@@ -400,56 +399,57 @@ static int make_folder(const struct quickstart *q, const char *name, enum owner 
     return fd < 0 || give(q, fd, owner, mode) < 0 ? cannot_write(q, name) : 0;
 }
 
-static int write_tls(struct quickstart *q)
+int quickstart_tls(struct quickstart *q, const char *const *addresses, size_t n)
 {
-    str mail = arena_printf(&q->arena, "mail.%.*s", STR_ARG(q->domain));
-    const char *dns[] = { "localhost", mail.p };
-    const char *ip[] = { "127.0.0.1", "::1", q->listen };
+    const char *dns[] = { "localhost", q->host.p };
+    const char *ip[2 + QUICKSTART_ADDRESSES_MAX] = { "127.0.0.1", "::1" };
     static const char *const usual[] = { "127.0.0.1", "::1", "0.0.0.0", "::" };
-    bool other = true;
-    for (size_t i = 0; i < ARRAY_LEN(usual); i++)
-        other = other && !str_eq(str_z(q->listen), str_z(usual[i]));
-    struct certificates_request request = { .dns = dns, .n_dns = 2, .ip = ip, .n_ip = other ? 3 : 2,
+    size_t n_ip = 2;
+    for (size_t i = 0; i < n && n_ip < ARRAY_LEN(ip); i++) {
+        bool other = true;
+        for (size_t k = 0; k < ARRAY_LEN(usual); k++)
+            other = other && !str_eq(str_z(addresses[i]), str_z(usual[k]));
+        if (other)
+            ip[n_ip++] = addresses[i];
+    }
+    struct certificates_request request = { .dns = dns, .n_dns = 2, .ip = ip, .n_ip = n_ip,
                                             .now_s = (int64_t)(env_system.wall_us() / 1000000) };
     _cleanup_(certificates_done) struct certificates made = { 0 };
-    int r = mail.p ? certificates_make(&request, &made) : -ENOMEM;
+    int r = q->host.p ? certificates_make(&request, &made) : -ENOMEM;
     if (r < 0) {
         admin_complain("quickstart: cannot make the certificates: %s", strerror(-r));
         return EXIT_IO;
     }
-    if ((r = make_folder(q, "tls", OWNER_CALLER, 0755)) ||
-        (r = write_file(q, "tls/ca.pem", &made.ca, OWNER_CALLER, 0644)) ||
-        (r = write_file(q, "tls/server.pem", &made.server, OWNER_CALLER, 0644)) ||
-        (r = write_file(q, "tls/server.key", &made.key, OWNER_ROLES, 0600)))
+    if ((r = quickstart_folder(q, "tls", QUICKSTART_CALLER, 0755)) ||
+        (r = quickstart_file(q, "tls/ca.pem", &made.ca, QUICKSTART_CALLER, 0644)) ||
+        (r = quickstart_file(q, "tls/server.pem", &made.server, QUICKSTART_CALLER, 0644)) ||
+        (r = quickstart_file(q, "tls/server.key", &made.key, QUICKSTART_ROLES, 0600)))
         return r;
     return 0;
 }
 
-static int write_accounts(struct quickstart *q)
+int quickstart_accounts(struct quickstart *q)
 {
     _cleanup_(accounts_text_done) struct accounts_text t = { BUF(TEXT_MAX), BUF(TEXT_MAX), BUF(TEXT_MAX) };
     int r = accounts_text(q, &t);
-    if (r || (r = write_file(q, "accounts", &t.accounts, OWNER_ROLES, 0600)) ||
-        (r = write_file(q, "secrets", &t.secrets, OWNER_ROLES, 0600)) ||
-        (r = write_file(q, "accounts.txt", &t.passwords, OWNER_CALLER, 0600)))
+    if (r || (r = quickstart_file(q, "accounts", &t.accounts, QUICKSTART_ROLES, 0600)) ||
+        (r = quickstart_file(q, "secrets", &t.secrets, QUICKSTART_ROLES, 0600)) ||
+        (r = quickstart_file(q, "accounts.txt", &t.passwords, QUICKSTART_CALLER, 0600)))
         return r;
     return 0;
 }
 
 static int write_instance(struct quickstart *q)
 {
-    _cleanup_buf_ struct buf conf = BUF(TEXT_MAX), aliases = BUF(TEXT_MAX), user = BUF(256);
+    _cleanup_buf_ struct buf conf = BUF(TEXT_MAX), aliases = BUF(TEXT_MAX);
     configuration_text(q, &conf);
     aliases_text(q, &aliases);
-    int r = make_user(q);
-    if (r || (r = write_tls(q)) || (r = write_accounts(q)) ||
-        (r = write_file(q, "posthouse.conf", &conf, OWNER_CALLER, 0644)) ||
-        (r = write_file(q, "aliases", &aliases, OWNER_CALLER, 0644)) || (r = make_folder(q, "data", OWNER_ROLES, 0700)))
+    int r = quickstart_user(q);
+    if (r || (r = quickstart_tls(q, &q->listen, 1)) || (r = quickstart_accounts(q)) ||
+        (r = quickstart_file(q, "posthouse.conf", &conf, QUICKSTART_CALLER, 0644)) ||
+        (r = quickstart_file(q, "aliases", &aliases, QUICKSTART_CALLER, 0644)) || (r = quickstart_folder(q, "data", QUICKSTART_ROLES, 0700)))
         return r;
-    if (!q->user_made)
-        return 0;
-    buf_add(&user, S(SYSTEM_USER "\n")); /* tells `make uninstall` that the user came with this instance */
-    return write_file(q, ".system-user", &user, OWNER_CALLER, 0644);
+    return 0;
 }
 
 static bool interrupted(void)
@@ -459,6 +459,14 @@ static bool interrupted(void)
            (sigismember(&pending, SIGINT) || sigismember(&pending, SIGTERM) || sigismember(&pending, SIGHUP));
 }
 
+/* Tells `make uninstall` that the user came with this instance. */
+static int note_user(struct quickstart *q)
+{
+    _cleanup_buf_ struct buf user = BUF(256);
+    buf_add(&user, S(SYSTEM_USER "\n"));
+    return q->user_made ? quickstart_file(q, ".system-user", &user, QUICKSTART_CALLER, 0644) : 0;
+}
+
 /* The folder takes its name, in one step. */
 static int publish(struct quickstart *q)
 {
@@ -466,6 +474,9 @@ static int publish(struct quickstart *q)
         admin_complain("quickstart: interrupted; nothing was made");
         return EXIT_CANTCREATE;
     }
+    int r = note_user(q);
+    if (r)
+        return r;
     if (fchmod(q->dir, 0755) < 0 || fsync(q->dir) < 0)
         return cannot_write(q, "everything");
     if (rename(q->folder.p, q->target.p) < 0) {
@@ -486,7 +497,7 @@ static int begin_folder(struct quickstart *q)
     char *path = (char *)name.p; /* the arena's memory is ours to write */
     if (!path || !mkdtemp(path)) {
         int e = errno;
-        admin_complain("quickstart: cannot make a folder beside %s: %s", path ? q->target.p : q->local, strerror(e));
+        admin_complain("quickstart: cannot make a folder beside %s: %s", path ? q->target.p : q->place, strerror(e));
         return e == EACCES || e == EPERM || e == EROFS ? EXIT_NOPERM : EXIT_CANTCREATE;
     }
     q->folder = name;
@@ -502,7 +513,7 @@ static int remove_entry(const char *path, const struct stat *st, int type, struc
 }
 
 /* Ends the work; what was not published goes. */
-static void quickstart_done(struct quickstart *q)
+void quickstart_done(struct quickstart *q)
 {
     if (q->folder.n) {
         nftw(q->folder.p, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
@@ -511,6 +522,8 @@ static void quickstart_done(struct quickstart *q)
     }
     if (q->dir >= 0)
         close(q->dir);
+    q->dir = -1;
+    q->folder = STR_NONE;
     explicit_bzero(q->password, sizeof(q->password));
     arena_done(&q->arena);
 }
@@ -531,26 +544,58 @@ static void say_what_is_there(const struct quickstart *q)
     printf("\npasswords    %.*s/accounts.txt\n", STR_ARG(buf_str(&dir)));
     printf("to trust     %.*s/tls/ca.pem\n", STR_ARG(buf_str(&dir)));
     if (q->root)
-        printf("runs as      the system user %s%s\n", role_user(q), q->user_made ? ", which was made just now" : "");
+        printf("runs as      the system user %s%s\n", quickstart_role_user(q), q->user_made ? ", which was made just now" : "");
 }
 
-int cmd_quickstart(int argc, char **argv)
+int quickstart_look(struct quickstart *q)
 {
-    _cleanup_(quickstart_done) struct quickstart q = { .listen = "127.0.0.1", .arena = ARENA(TEXT_MAX), .dir = -1 };
-    int r = read_request(&q, argc, argv);
-    if (r || (r = find_target(&q)) || (r = find_user(&q)))
-        return r;
+    int r = find_target(q);
+    return r ? r : find_user(q);
+}
 
+/* A signal that comes meanwhile waits until what is not whole is gone. */
+int quickstart_make(struct quickstart *q, int (*write_it)(struct quickstart *q))
+{
     sigset_t stop, before;
     sigemptyset(&stop);
     sigaddset(&stop, SIGINT);
     sigaddset(&stop, SIGTERM);
     sigaddset(&stop, SIGHUP);
     sigprocmask(SIG_BLOCK, &stop, &before);
-    if ((r = begin_folder(&q)) == 0 && (r = write_instance(&q)) == 0 && (r = publish(&q)) == 0)
-        say_what_is_there(&q);
-    quickstart_done(&q); /* before a signal that came meanwhile ends the process */
-    q = (struct quickstart){ .dir = -1 };
+    int r = begin_folder(q);
+    if (r == 0)
+        r = write_it(q);
+    if (r == 0)
+        r = publish(q);
+    if (r)
+        quickstart_done(q);
     sigprocmask(SIG_SETMASK, &before, NULL);
+    return r;
+}
+
+/* The first real domain is asked for: an address, and no --local. */
+static bool names_address(int argc, char **argv)
+{
+    bool address = false;
+    for (int i = 1; i < argc; i++) {
+        if (str_starts(str_z(argv[i]), S("--local")))
+            return false;
+        address = address || (argv[i][0] != '-' && str_chr(str_z(argv[i]), '@') >= 0);
+    }
+    return address;
+}
+
+int cmd_quickstart(int argc, char **argv)
+{
+    if (names_address(argc, argv))
+        return quickstart_domain(argc, argv);
+    _cleanup_(quickstart_done) struct quickstart q = { .option = "--local", .listen = "127.0.0.1",
+                                                       .arena = ARENA(TEXT_MAX), .dir = -1 };
+    int r = read_request(&q, argc, argv);
+    if (r || (r = quickstart_look(&q)))
+        return r;
+    r = quickstart_make(&q, write_instance);
+    if (r == 0)
+        say_what_is_there(&q);
     return r;
 }

@@ -11,6 +11,7 @@
 #define QUICKSTART_PASSWORD_LEN (QUICKSTART_PASSWORD_GROUPS * 6 - 1) /* tovak-mirul-besod-fadin: 16 bits a group */
 #define QUICKSTART_HIGHEST_PORT 995
 #define QUICKSTART_ACCOUNTS_MAX 3
+#define QUICKSTART_ADDRESSES_MAX 16
 
 struct quickstart {
     const char *place, *option; /* DIR as asked, and the option that names it */

@@ -72,6 +72,7 @@ void push_plan_end(struct push_plan *p);
 
 struct push_result { /* of one recipient; texts in the job's arena */
     bool known;
+    bool too_late;               /* content had been given: the other side may have the message, whatever it said */
     uint8_t outcome;
     uint16_t code;
     str status, text;

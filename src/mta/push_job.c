@@ -2,7 +2,7 @@
 #include <errno.h>
 #include "mta/push.h"
 
-enum { TEXTS_MAX = 48000, TEXT_MAX = 2000, ATTACH_MAX = 40000 };
+enum { TEXT_MAX = 2000, STATUS_MAX = 16, ATTACH_MAX = 40000 };
 
 void push_job_free(struct push_job *j)
 {
@@ -85,13 +85,20 @@ struct push_job *push_job_read(struct ipc_frame *f, int *out_error)
     return NULL;
 }
 
+/* How much of each reply goes into the one frame that tells of all recipients. */
+static size_t text_max(const struct push_job *j)
+{
+    enum { OF_THE_JOB = 1024, OF_A_RECIPIENT = 4 + 1 + 2 + 4 + STATUS_MAX + 4 }; /* a host's name has at most 255 bytes */
+    return MIN((size_t)TEXT_MAX, (size_t)(IPC_FRAME_MAX - OF_THE_JOB) / j->n - OF_A_RECIPIENT);
+}
+
 void push_job_result(struct push_job *j, uint32_t i, uint8_t outcome, uint16_t code, str status, str text)
 {
     if (i >= j->n || j->results[i].known)
         return;
-    str kept = arena_dup(&j->arena, str_first(text, TEXT_MAX));
+    str kept = arena_dup(&j->arena, str_first(text, text_max(j)));
     j->results[i] = (struct push_result){ .known = true, .outcome = outcome, .code = code,
-                                          .status = arena_dup(&j->arena, str_first(status, 16)),
+                                          .status = arena_dup(&j->arena, str_first(status, STATUS_MAX)),
                                           .text = kept.p ? kept : S("(no memory for the reply)") };
 }
 
@@ -113,7 +120,6 @@ static void count(struct push *p, const struct push_job *j)
 void push_job_report(struct push *p, struct push_job *j)
 {
     struct buf b = BUF(IPC_FRAME_MAX);
-    size_t text_max = MIN((size_t)TEXT_MAX, TEXTS_MAX / j->n);
     if (!j->reported)
         count(p, j);
     j->reported = true;
@@ -132,7 +138,7 @@ void push_job_report(struct push *p, struct push_job *j)
         pack_u8(&b, r->outcome);
         pack_u16(&b, r->code);
         pack_str(&b, r->status);
-        pack_str(&b, str_first(r->text, text_max));
+        pack_str(&b, r->text);
     }
     ipc_send(role_peer(p->role, ROLE_STORE), IPC_JOB_RESULT, &b, -1);
     buf_done(&b);

@@ -240,8 +240,10 @@ static void up(struct smtp_send *s)
 
 static void result(struct smtp_send *s, const struct smtp_client_result *r)
 {
-    push_job_result(racer_of(s)->run->job, r->index, (uint8_t)r->outcome, r->reply.code, r->reply.status,
-                    r->reply.text);
+    struct push_job *j = racer_of(s)->run->job;
+    push_job_result(j, r->index, (uint8_t)r->outcome, r->reply.code, r->reply.status, r->reply.text);
+    if (r->index < j->n)
+        j->results[r->index].too_late = r->reply.stage >= SMTP_STAGE_CONTENT;
 }
 
 /* The peer had closed an idle connection, or says so now: no word on this message. */
@@ -252,7 +254,7 @@ static bool stale(const struct push_run *run)
         return false;
     for (uint32_t i = 0; i < j->n; i++) {
         const struct push_result *r = &j->results[i];
-        if (r->outcome != SMTP_DEFERRED || (r->code != 0 && r->code != 421))
+        if (r->outcome != SMTP_DEFERRED || r->too_late || (r->code != 0 && r->code != 421))
             return false;
     }
     return true;

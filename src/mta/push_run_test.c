@@ -416,7 +416,7 @@ static void test_redirect(void **state)
     peer_take(&e);
     job_became(&s, 3, 1, 250, "2.0.0");
     job_send(&s, &(struct job_spec){ .id = 4, .destination = "far.example", .redirect = "a b" });
-    text_has(job_became(&s, 4, 2, 0, "4.3.5")->r[0].text, "route");
+    text_has(job_became(&s, 4, 2, 0, "4.1.2")->r[0].text, "a b");
     job_send(&s, &(struct job_spec){ .id = 5, .destination = "far.example", .redirect = "[127.0.0.5]:99999" });
     job_became(&s, 5, 2, 0, "4.3.5");
     play_stop(&s.p);

@@ -317,7 +317,8 @@ static int move_message(struct index *ix, uint64_t log, const struct journal_rel
 {
     uint64_t to = ix->cursor.log;
     struct log_position from = { m->segment, v->from }, there = { m->to_segment, v->to };
-    int r = v->mailbox ? sql_change(ix, MESSAGE_MOVE, VALUES(I(v->mailbox), I(v->uid), I(to), I(m->to_segment), I(v->to),
+    int r = v->mailbox ? sql_change(ix, MESSAGE_MOVE, VALUES(I(v->mailbox), I(v->uid), I(to), I(m->to_segment),
+                                                             I(v->to),
                                                              I(log), I(m->segment), I(v->from)))
                        : sql_change(ix, QUEUE_MOVE, VALUES(I(to), I(m->to_segment), I(v->to), I(log), I(m->segment),
                                                            I(v->from))); /* of a queued message */

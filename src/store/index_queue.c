@@ -93,7 +93,8 @@ static int insert_message(struct index *ix, uint64_t lsn, uint64_t log, const st
     const struct journal_queue *q = &d->queue;
     int flags = (q->smtputf8 ? FLAG_SMTPUTF8 : 0) | (q->requiretls ? FLAG_REQUIRETLS : 0) |
                 (q->last_resort ? FLAG_LAST_RESORT : 0) | (d->n_placed ? FLAG_PLACED : 0);
-    return sql_change(ix, QUEUE_ADD, VALUES(I(lsn), I(log), I(d->segment), I(d->offset), I(d->content_len), I(d->meta_len),
+    return sql_change(ix, QUEUE_ADD, VALUES(I(lsn), I(log), I(d->segment), I(d->offset), I(d->content_len),
+                                            I(d->meta_len),
                                             I(d->received_us), B(str_of(d->session, sizeof(d->session))), I(d->number),
                                             B(q->sender), B(q->envid), I(q->ret), I(q->body), I(q->priority),
                                             I(flags)));
@@ -106,13 +107,15 @@ static int insert_recipient(struct index *ix, uint64_t lsn, uint32_t index, cons
     if (final && !q->owed)
         return 0;
     uint64_t event = q->owed ? queue_event(lsn, q->part) : 0;
-    return sql_change(ix, QUEUED_ADD, VALUES(I(lsn), I(index), I(q->group), I(final ? QUEUE_STATE_FINAL : QUEUE_STATE_DUE),
+    return sql_change(ix, QUEUED_ADD, VALUES(I(lsn), I(index), I(q->group),
+                                             I(final ? QUEUE_STATE_FINAL : QUEUE_STATE_DUE),
                                              I(q->outcome), I(q->notify), I(q->owed), I(event), B(q->address),
                                              B(q->original), B(q->orcpt), B(q->sender), B(q->alias), I(0),
                                              B(q->status), B(q->text)));
 }
 
-static int insert_rows(struct index *ix, uint64_t lsn, uint64_t log, const struct journal_delivered *d, const bool *done)
+static int insert_rows(struct index *ix, uint64_t lsn, uint64_t log, const struct journal_delivered *d,
+                       const bool *done)
 {
     int r = insert_message(ix, lsn, log, d);
     for (size_t i = 0; i < d->queue.n && r >= 0; i++)
@@ -237,7 +240,8 @@ static int drop_recipient(struct index *ix, uint64_t message, uint32_t index)
     return MIN(r, 0);
 }
 
-static int set_attempt(struct index *ix, const struct journal_attempted *t, const struct journal_attempt *x, uint64_t lsn)
+static int set_attempt(struct index *ix, const struct journal_attempted *t, const struct journal_attempt *x,
+                       uint64_t lsn)
 {
     uint64_t message = t->message, event = x->owed ? queue_event(lsn, x->part) : 0;
     if (x->outcome == QUEUE_WAITING)
@@ -320,7 +324,8 @@ int index_row_dsn_made(struct index *ix, uint64_t message, uint64_t event)
 int index_queue_due(struct index *ix, struct index_queue_due *inout, uint64_t until_us, uint32_t max,
                     int (*each)(void *arg, const struct index_queue_item *i), void *arg)
 {
-    int n = 0, r = sql_run(ix, QUEUED_DUE, VALUES(I(inout->due_us), I(inout->message), I(inout->index), I(until_us), I(max)));
+    int n = 0, r = sql_run(ix, QUEUED_DUE, VALUES(I(inout->due_us), I(inout->message), I(inout->index), I(until_us),
+                                                  I(max)));
     while (r == 1) {
         sqlite3_stmt *s = ix->stmt[QUEUED_DUE];
         struct index_queue_item i = {
@@ -342,7 +347,8 @@ int index_queue_due(struct index *ix, struct index_queue_due *inout, uint64_t un
     return r < 0 ? r : n;
 }
 
-static int load_message(struct index *ix, struct arena *a, uint64_t lsn, struct index_queue_message *out, uint64_t *out_log)
+static int load_message(struct index *ix, struct arena *a, uint64_t lsn, struct index_queue_message *out,
+                        uint64_t *out_log)
 {
     int r = sql_run(ix, QUEUE_GET, VALUES(I(lsn)));
     if (r != 1)

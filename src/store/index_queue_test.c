@@ -28,12 +28,15 @@ static struct journal_record queued(uint64_t offset, size_t n)
 
 static struct journal_attempt list[4];
 
-static struct journal_record attempted(uint64_t message, uint32_t index, uint8_t outcome, uint8_t owed, uint32_t attempts)
+static struct journal_record attempted(uint64_t message, uint32_t index, uint8_t outcome, uint8_t owed,
+                                       uint32_t attempts)
 {
-    list[0] = (struct journal_attempt){ .index = index, .outcome = outcome, .owed = owed, .attempts = attempts, .code = 450,
+    list[0] = (struct journal_attempt){ .index = index, .outcome = outcome, .owed = owed, .attempts = attempts,
+                                        .code = 450,
                                         .status = S("4.2.0"), .text = S("450 later"), .due_us = NOW + attempts };
     return (struct journal_record){ .kind = JOURNAL_attempted,
-                                    .attempted = { .message = message, .at_us = NOW, .mta = S("mx"), .list = list, .n = 1 } };
+                                    .attempted = { .message = message, .at_us = NOW, .mta = S("mx"), .list = list,
+                                                   .n = 1 } };
 }
 
 /* The same records in transactions of different lengths give the same index. */
@@ -95,7 +98,8 @@ static void test_come_and_go(void **state)
     begin(&t);
     uint64_t one = apply(&t, queued(64, 3)), two = apply(&t, queued(160, 1));
     assert_int_equal(load(t.one_each, one, &m, &l), 3);
-    assert_true(m.position.offset == 64 && m.content_len == 16 && m.received_us == NOW && m.number == 3 && m.priority == 2);
+    assert_true(m.position.offset == 64 && m.content_len == 16 && m.received_us == NOW && m.number == 3 &&
+                m.priority == 2);
     assert_true(str_eq(m.sender, S("s@here.example")) && str_eq(m.envid, S("E")) && str_eq(m.log, S("in")));
     assert_true(str_eq(l[1].address, S("b@far.example")) && l[1].notify == 4 && l[1].due_us == 0);
     assert_true(l[2].group == 1 && str_eq(l[2].alias, S("out@here.example")) && l[2].index == 2);

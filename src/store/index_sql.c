@@ -106,12 +106,13 @@ static const char *const sql[STATEMENTS] = {
     [GAP_FIRST] = "SELECT log, segment, start, stop FROM gap ORDER BY log, segment, start LIMIT 1",
     [QUEUE_ADD] = "INSERT OR REPLACE INTO queue VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14,"
                   " ?15)",
-    [QUEUE_GET] = "SELECT log, segment, offset, content_len, meta_len, received_us, session, number, sender, envid, ret,"
-                  " body, priority, flags FROM queue WHERE lsn = ?1",
+    [QUEUE_GET] = "SELECT log, segment, offset, content_len, meta_len, received_us, session, number, sender, envid,"
+                  " ret, body, priority, flags FROM queue WHERE lsn = ?1",
     [QUEUE_NEXT] = "SELECT lsn FROM queue WHERE lsn > ?1 ORDER BY lsn LIMIT 1",
     [QUEUE_HAS] = "SELECT 1 FROM queued WHERE message = ?1 LIMIT 1",
     [QUEUE_DROP] = "DELETE FROM queue WHERE lsn = ?1 RETURNING log, segment, offset, content_len, meta_len, flags",
-    [QUEUE_MOVE] = "UPDATE queue SET log = ?1, segment = ?2, offset = ?3 WHERE log = ?4 AND segment = ?5 AND offset = ?6",
+    [QUEUE_MOVE] = "UPDATE queue SET log = ?1, segment = ?2, offset = ?3 WHERE log = ?4 AND segment = ?5"
+                   " AND offset = ?6",
     [QUEUED_ADD] = "INSERT OR REPLACE INTO queued VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14,"
                    " 0, 0, ?15, ?16, x'', x'', 0, x'', 0)",
     [QUEUED_COUNT] = "SELECT count(*) FROM queued WHERE message = ?1",
@@ -130,7 +131,8 @@ static const char *const sql[STATEMENTS] = {
     [QUEUED_DROP] = "DELETE FROM queued WHERE message = ?1 AND idx = ?2",
     [QUEUED_DROP_FINAL] = "DELETE FROM queued WHERE message = ?1 AND state = 2 AND event = 0",
     [QUEUED_HOLD] = "UPDATE queued SET state = 1 WHERE message = ?1 AND (?2 < 0 OR idx = ?2) AND state = 0",
-    [QUEUED_RELEASE] = "UPDATE queued SET state = 0, due = ?3 WHERE message = ?1 AND (?2 < 0 OR idx = ?2) AND state = 1",
+    [QUEUED_RELEASE] = "UPDATE queued SET state = 0, due = ?3 WHERE message = ?1 AND (?2 < 0 OR idx = ?2)"
+                       " AND state = 1",
     [QUEUED_RETRY] = "UPDATE queued SET due = ?3 WHERE message = ?1 AND (?2 < 0 OR idx = ?2) AND state = 0",
     [QUEUED_REDIRECT] = "UPDATE queued SET redirect = ?4, due = ?3 WHERE message = ?1 AND (?2 < 0 OR idx = ?2)"
                         " AND state < 2",
@@ -139,8 +141,8 @@ static const char *const sql[STATEMENTS] = {
     [ATTEMPT_DROP] = "DELETE FROM attempt WHERE message = ?1 AND idx = ?2",
     [ATTEMPT_DROP_LOST] = "DELETE FROM attempt WHERE message = ?1"
                           " AND idx NOT IN (SELECT idx FROM queued WHERE message = ?1)",
-    [ATTEMPT_WALK] = "SELECT idx, attempts, at_us, outcome, code, status, text, mta, tls FROM attempt WHERE message = ?1"
-                     " ORDER BY idx, attempts",
+    [ATTEMPT_WALK] = "SELECT idx, attempts, at_us, outcome, code, status, text, mta, tls FROM attempt"
+                     " WHERE message = ?1 ORDER BY idx, attempts",
     [OWED_CLEAR] = "UPDATE queued SET owed = 0, event = 0 WHERE message = ?1 AND event = ?2",
     [OWED_NEXT] = "SELECT event, message, owed FROM queued WHERE event > 0 AND event > ?1 ORDER BY event LIMIT 1",
     [PAUSED_ADD] = "INSERT OR IGNORE INTO paused(destination) VALUES(?1)",

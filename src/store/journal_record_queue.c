@@ -2,7 +2,7 @@
 #include <errno.h>
 #include "store/journal_record_internal.h"
 
-enum { QUEUE_SMTPUTF8 = 1, QUEUE_REQUIRETLS = 2, QUEUE_LAST_RESORT = 4, QUEUE_DSN = 8 };
+enum { QUEUE_SMTPUTF8 = 1, QUEUE_REQUIRETLS = 2, QUEUE_LAST_RESORT = 4, QUEUE_DSN = 8, QUEUE_FLAGS = 15 };
 enum { HAS_ORIGINAL = 1, HAS_ORCPT = 2, HAS_SENDER = 4, HAS_ALIAS = 8, HAS_REPLY = 16, HAS_ALL = 31 };
 #define QUEUED_MIN (1 + 1 + 1 + 1 + 4 + 1 + 4)
 #define ATTEMPT_MIN (4 + 1 + 1 + 1 + 2 + 4 + 8 + 4 + 4)
@@ -90,7 +90,7 @@ int decode_queue(struct arena *a, struct unpack *u, struct journal_queue *q)
         q->dsn_event = unpack_u64(u);
     }
     uint32_t n = unpack_u32(u);
-    if (u->bad || n > u->in.n / QUEUED_MIN || flags & ~(QUEUE_SMTPUTF8 | QUEUE_REQUIRETLS | QUEUE_LAST_RESORT | QUEUE_DSN))
+    if (u->bad || n > u->in.n / QUEUED_MIN || flags & ~QUEUE_FLAGS)
         return -EBADMSG;
     struct journal_queued *list = ARENA_ARRAY(a, struct journal_queued, n);
     if (!list)

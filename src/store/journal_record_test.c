@@ -20,7 +20,8 @@ static const struct journal_queued queued[] = {
     { .outcome = QUEUE_WAITING, .address = { "x@far.example", 13 } },
     { .outcome = QUEUE_FAILED, .owed = QUEUE_DSN_FAILED + 1, .part = 3, .notify = 6, .group = 2,
       .address = { "y@far.example", 13 }, .original = { "out@example.org", 15 }, .orcpt = { "rfc822;O@e", 10 },
-      .sender = { "SRS0=a@b", 8 }, .alias = { "out@example.org", 15 }, .status = { "5.4.6", 5 }, .text = { "loop", 4 } },
+      .sender = { "SRS0=a@b", 8 }, .alias = { "out@example.org", 15 }, .status = { "5.4.6", 5 },
+      .text = { "loop", 4 } },
 };
 static const struct journal_attempt attempts[] = {
     { .index = 7, .outcome = QUEUE_DEFERRED, .owed = QUEUE_DSN_DELAYED + 1, .part = 1, .code = 450, .attempts = 9,
@@ -34,7 +35,8 @@ static const struct journal_record samples[] = {
     { .kind = JOURNAL_delivered, .delivered = { .log = { "in", 2 }, .segment = 3, .offset = 64, .end = 1000,
                                                 .content_len = 800, .meta_len = 70, .received_us = 5,
                                                 .session = "0123456789abcde", .number = 2,
-                                                .again = true, .no_card = true, .placed = placed, .n_placed = 2, .unplaced = unplaced,
+                                                .again = true, .no_card = true, .placed = placed, .n_placed = 2,
+                                                .unplaced = unplaced,
                                                 .n_unplaced = 1 } },
     { .kind = JOURNAL_skipped, .skipped = { .log = { "in", 2 }, .segment = 3, .offset = 64, .end = 72,
                                             .reason = { "why", 3 } } },
@@ -130,7 +132,16 @@ static void test_queue(void **state)
     assert_true(str_eq(x->original, S("out@example.org")) && str_eq(x->sender, S("SRS0=a@b")) &&
                 str_eq(x->orcpt, S("rfc822;O@e")) && str_eq(x->alias, x->original) && str_eq(x->text, S("loop")));
     assert_true(q->recipients[0].outcome == QUEUE_WAITING && q->recipients[0].original.n == 0);
-    buf_clear(&b);
+    buf_done(&b);
+    arena_done(&a);
+}
+
+static void test_attempted(void **state)
+{
+    (void)state;
+    struct arena a = ARENA(1 << 20);
+    struct buf b = BUF(1 << 16);
+    struct journal_record r;
     assert_int_equal(journal_record_encode(&b, sample_of(JOURNAL_attempted, 0)), 0);
     assert_int_equal(journal_record_decode(&a, buf_str(&b), 1, &r), 0);
     const struct journal_attempt *t = r.attempted.list;
@@ -160,6 +171,7 @@ int main(void)
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_delivered),
         cmocka_unit_test(test_queue),
+        cmocka_unit_test(test_attempted),
         cmocka_unit_test(test_other_kinds),
     };
     return cmocka_run_group_tests_name("journal_record", tests, NULL, NULL);

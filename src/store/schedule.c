@@ -3,7 +3,7 @@
  * Invariants
  * 1. An item is in the heap of those not yet due, or in line at its destination, or free. One that is taken out of a
  *    line stays in it as `gone` until its turn comes.
- * 2. A destination is in the ring exactly if it could open a job now but for the limit of all jobs; in the heap of
+ * 2. A destination is in a ring exactly if it could open a job now but for the limit of all jobs; in the heap of
  *    sleepers if it could at a certain time without a call before; in neither if it waits for a call. */
 #include "store/schedule.h"
 #include <errno.h>
@@ -38,6 +38,7 @@ struct destination {
     double window, success, failure, fail_cohorts;
     uint32_t in_flight, probes;
     bool used, dead, paused, in_ring;
+    bool heard;     /* it answered when it was tried last */
     uint64_t pause, probe_at; /* of a dead one */
     uint64_t rate_at;         /* not before */
     uint64_t last_used;
@@ -57,7 +58,8 @@ struct schedule {
     struct destination *list;
     uint32_t n_list, free_destination;
     struct map by_key;  /* key -> place in list + 1 */
-    uint32_t ring;      /* whose turn is next */
+    uint32_t ring[2];   /* whose turn is next, of those not heard of and of those heard of */
+    bool heard_next;    /* which of the two rings */
     uint32_t jobs;
     uint64_t last_job;
     size_t memory;
@@ -211,13 +213,14 @@ static void heap_drop(struct schedule *s, struct heap *h, size_t at)
 static void ring_add(struct schedule *s, uint32_t id)
 {
     struct destination *d = &s->list[id];
+    uint32_t *ring = &s->ring[d->heard];
     d->in_ring = true;
-    if (s->ring == NONE) {
-        s->ring = d->ring_next = d->ring_prev = id;
+    if (*ring == NONE) {
+        *ring = d->ring_next = d->ring_prev = id;
         return;
     }
-    struct destination *first = &s->list[s->ring]; /* before the one whose turn is next: at the end */
-    d->ring_next = s->ring;
+    struct destination *first = &s->list[*ring]; /* before the one whose turn is next: at the end */
+    d->ring_next = *ring;
     d->ring_prev = first->ring_prev;
     s->list[first->ring_prev].ring_next = id;
     first->ring_prev = id;
@@ -226,11 +229,20 @@ static void ring_add(struct schedule *s, uint32_t id)
 static void ring_drop(struct schedule *s, uint32_t id)
 {
     struct destination *d = &s->list[id];
+    uint32_t *ring = &s->ring[d->heard];
     d->in_ring = false;
     s->list[d->ring_prev].ring_next = d->ring_next;
     s->list[d->ring_next].ring_prev = d->ring_prev;
-    if (s->ring == id)
-        s->ring = d->ring_next == id ? NONE : d->ring_next;
+    if (*ring == id)
+        *ring = d->ring_next == id ? NONE : d->ring_next;
+}
+
+static void set_heard(struct schedule *s, uint32_t id, bool heard)
+{
+    struct destination *d = &s->list[id];
+    if (d->in_ring && d->heard != heard)
+        ring_drop(s, id); /* settle() puts it into the other one */
+    d->heard = heard;
 }
 
 static uint32_t window_of(const struct destination *d)
@@ -352,7 +364,7 @@ struct schedule *schedule_new(const struct schedule_config *config)
         return NULL;
     s->config = *config;
     s->last_job = config->first_job;
-    s->free_item = s->free_destination = s->ring = NONE;
+    s->free_item = s->free_destination = s->ring[0] = s->ring[1] = NONE;
     s->memory = sizeof(*s);
     map_init(&s->by_key, DESTINATIONS_MAX, (const uint8_t[16]){ 0 });
     return s;
@@ -481,25 +493,30 @@ static void fill_job(struct schedule *s, uint32_t id, struct schedule_job *out)
     }
 }
 
-/* When nearly all jobs are taken, the rest is for destinations that have none. */
-static bool is_scarce(const struct schedule *s)
+/* One that has no job. */
+static uint32_t idle_in_ring(const struct schedule *s, uint32_t first)
 {
-    return s->jobs >= s->config.jobs_max - s->config.jobs_max / 4;
-}
-
-static uint32_t choose_destination(const struct schedule *s)
-{
-    if (s->ring == NONE || s->jobs >= s->config.jobs_max)
-        return NONE;
-    if (!is_scarce(s))
-        return s->ring;
-    uint32_t id = s->ring;
+    uint32_t id = first;
     do {
-        if (s->list[id].in_flight == 0)
+        if (id == NONE || s->list[id].in_flight == 0)
             return id;
         id = s->list[id].ring_next;
-    } while (id != s->ring);
+    } while (id != first);
     return NONE;
+}
+
+/* The two rings take turns. When three quarters of all jobs are taken, the rest is for destinations that have none, and
+ * the last half of that for those that answered when they were tried last: however many hosts hang, mail for the living
+ * goes out. */
+static uint32_t choose_destination(const struct schedule *s)
+{
+    uint32_t most = s->config.jobs_max;
+    if (s->jobs >= most)
+        return NONE;
+    if (s->jobs < most - most / 4)
+        return s->ring[s->heard_next] != NONE ? s->ring[s->heard_next] : s->ring[!s->heard_next];
+    uint32_t id = idle_in_ring(s, s->ring[1]);
+    return id == NONE && s->jobs < most - most / 8 ? idle_in_ring(s, s->ring[0]) : id;
 }
 
 bool schedule_next(struct schedule *s, uint64_t now, struct schedule_job *out)
@@ -514,7 +531,8 @@ bool schedule_next(struct schedule *s, uint64_t now, struct schedule_job *out)
         return false;
     struct destination *d = &s->list[id];
     fill_job(s, id, out);
-    s->ring = d->ring_next;
+    s->ring[d->heard] = d->ring_next;
+    s->heard_next = !d->heard;
     d->in_flight++;
     d->last_used = now;
     s->jobs++;
@@ -592,6 +610,8 @@ void schedule_done(struct schedule *s, uint32_t destination, enum schedule_verdi
     d->in_flight--;
     s->jobs--;
     d->last_used = now;
+    if (verdict != SCHEDULE_NO_VERDICT)
+        set_heard(s, destination, verdict == SCHEDULE_GOOD);
     if (verdict == SCHEDULE_GOOD)
         succeeded(d);
     else if (verdict == SCHEDULE_SITE_FAILED && !(d->dead && now < d->probe_at)) /* not the rest of a cohort */

@@ -1,11 +1,11 @@
 /* When which queued recipient is tried (DESIGN 1.4, 2): a pure function of what is known and of a time that is given.
  * No disk, no clock. Times are milliseconds of one clock of the caller's that does not jump.
  *
- * Recipients wait until they are due, then in line at their destination. A destination has a window: so many jobs may be
- * open for it at the same time. It grows and shrinks by what becomes of them, as Postfix's SCHEDULER_README has it:
+ * Recipients wait until they are due, then in line at their destination. A destination has a window: so many jobs may
+ * be open for it at the same time. It grows and shrinks by what becomes of them, as Postfix's SCHEDULER_README has it:
  * a success adds 1/window, a failure of the site takes 1/window, and only a whole one counts (hysteresis). When as many
- * jobs as the window is wide failed without one success, the destination is dead: then one probe at a time, with a pause
- * that doubles, while its recipients wait and cost nothing. Destinations take turns, so that none delays another.
+ * jobs as the window is wide failed without one success, the destination is dead: then one probe at a time, with a
+ * pause that doubles, while its recipients wait and cost nothing. Destinations take turns, so that none delays another.
  *
  * Of a destination's recipients the higher priority goes first, but every fourth turn is the next lower's. */
 #pragma once

@@ -240,6 +240,34 @@ static void test_scarce_jobs(void **state)
     assert_int_equal(j.message, 9999);
 }
 
+/* Hundreds of hosts that hang do not keep mail from one that answers. */
+static void test_scarce_jobs_are_for_who_answers(void **state)
+{
+    (void)state;
+    _cleanup_schedule_ struct schedule *s = schedule_new(&standard);
+    struct schedule_job j;
+    char key[32];
+    uint32_t good = add(s, "good.example", 1, 0);
+    assert_true(schedule_next(s, 1, &j));
+    schedule_done(s, good, SCHEDULE_GOOD, 2);
+    for (uint64_t m = 2; m <= 3000; m++) {
+        snprintf(key, sizeof(key), "hangs%u.example", (unsigned)m);
+        add(s, key, m, 2);
+    }
+    unsigned open = 0;
+    while (schedule_next(s, 3, &j))
+        open++;
+    assert_int_equal(open, 875);
+    assert_int_equal(schedule_wait(s, 3), UINT64_MAX);
+    add(s, "good.example", 9999, 3);
+    assert_int_equal(schedule_wait(s, 3), 0);
+    assert_true(schedule_next(s, 3, &j));
+    assert_int_equal(j.message, 9999);
+    schedule_done(s, good, SCHEDULE_SITE_FAILED, 4); /* it is one of the others now */
+    add(s, "good.example", 10000, 4);
+    assert_false(schedule_next(s, 5, &j));
+}
+
 struct told { unsigned expired, delayed; uint64_t message; };
 static void tell(void *arg, enum schedule_told what, uint32_t d, const struct schedule_item *i)
 {
@@ -475,6 +503,7 @@ int main(void)
         cmocka_unit_test(test_turns_and_priority),
         cmocka_unit_test(test_rate_and_pause),
         cmocka_unit_test(test_scarce_jobs),
+        cmocka_unit_test(test_scarce_jobs_are_for_who_answers),
         cmocka_unit_test(test_sweep),
         cmocka_unit_test(test_walk),
         cmocka_unit_test(test_memory),

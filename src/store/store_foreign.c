@@ -164,7 +164,7 @@ int foreign_add(struct foreign *f, const struct record_recipient *to, const stru
         foreign += t->foreign;
     int r = foreign ? forward(f, to, result) : 0;
     if (r == 0 && result->n_targets > 1)
-        r = add_final(f, to, QUEUE_EXPANDED, S("2.0.0"), S("The message was passed on to all addresses of this alias."));
+        r = add_final(f, to, QUEUE_EXPANDED, S("2.0.0"), S("The message was passed on to every address of the alias."));
     else if (r == 0 && result->n_targets == 1 && !foreign)
         r = add_final(f, to, QUEUE_DELIVERED, S("2.0.0"), S("The message was put into the mailbox."));
     return r;
@@ -186,7 +186,8 @@ int foreign_end(struct foreign *f, struct journal_queue *out)
     if (!f->n && !m->dsn_event)
         return 0;
     number_parts(f);
-    *out = (struct journal_queue){ .present = true, .sender = m->sender, .envid = m->envid, .ret = m->ret, .body = m->body,
+    *out = (struct journal_queue){ .present = true, .sender = m->sender, .envid = m->envid, .ret = m->ret,
+                                   .body = m->body,
                                    .priority = m->priority, .smtputf8 = m->smtputf8, .requiretls = m->requiretls,
                                    .recipients = f->list, .n = f->n };
     if (!m->dsn_event || f->duplicate)

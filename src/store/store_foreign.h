@@ -19,8 +19,8 @@ int foreign_begin(struct foreign *f, struct store *s, struct arena *a, struct me
 void foreign_done(struct foreign *f);
 /* One recipient of the envelope, and what the directory made of it. 0, -ENOMEM, -E2BIG: too many. */
 int foreign_add(struct foreign *f, const struct record_recipient *to, const struct directory_result *result);
-/* A recipient that the directory does not know: is it the rewritten sender of something that was forwarded from here? Then
- * the bounce goes on to him. 0 or as above. */
+/* A recipient that the directory does not know: is it the rewritten sender of something that was forwarded from here?
+ * Then the bounce goes on to him. 0 or as above. */
 int foreign_return(struct foreign *f, const struct record_recipient *to, bool *out_known);
 int foreign_end(struct foreign *f, struct journal_queue *out);
 /* The record is staged: told when it is durable. */

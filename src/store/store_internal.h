@@ -82,7 +82,8 @@ struct store {
     uint64_t next_lsn, last_mailbox;
     uint32_t last_uidvalidity;
     struct batch batches[2], *open, *flying;
-    struct buf deferred;   /* frames that are durable, published, and not in the index yet: of batches that are only_queue */
+    /* frames that are durable, published, and not in the index yet: of batches that are only_queue */
+    struct buf deferred;
     uint64_t deferred_ms;  /* since when */
     struct queue *queue;
     struct buf payload, chunk, meta;

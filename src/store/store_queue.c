@@ -20,7 +20,8 @@
 #define PAUSED_MAX 10000
 #define RECIPIENTS_BYTES 40000  /* of a job: it fits in a frame */
 #define RECIPIENT_BYTES 13
-#define KEY_MAX (ROUTE_DESTINATION_MAX + 300)
+#define REDIRECT_MAX 255
+#define KEY_MAX (ROUTE_DESTINATION_MAX + REDIRECT_MAX + 45)
 #define JOB_MEMORY ((size_t)1 << 26)
 
 struct queue *queue_new(const struct env *env)
@@ -122,12 +123,16 @@ void queue_file_forget(struct store *s, str log, uint64_t segment)
 
 /* Destinations */
 
-/* Key of the route and domain; with a redirection its host behind that. */
-static int destination_key(struct store *s, str sender, str address, str redirect, struct buf *key, str *out_route,
-                           size_t *out_plain, struct schedule_limits *limits)
+struct way { /* to a recipient */
+    str route;
+    size_t plain;              /* bytes of the key without its redirection */
+    struct schedule_limits limits;
+};
+
+/* Key of the route and domain; with a redirection its host behind that. 0 or -ENOMEM. */
+static int destination_key(struct store *s, str sender, str address, str redirect, struct buf *key, struct way *out)
 {
-    struct queue *q = s->queue;
-    const struct conf *c = q->conf;
+    const struct conf *c = s->queue->conf;
     _cleanup_arena_ struct arena a = ARENA(1 << 16);
     str ascii;
     if (conf_address_ascii(&a, address, &ascii) < 0)
@@ -135,13 +140,19 @@ static int destination_key(struct store *s, str sender, str address, str redirec
     ptrdiff_t at = str_rchr(ascii, '@');
     const struct route *route = route_select(&c->routes, sender, ascii);
     route_destination(key, route, at < 0 ? STR_NONE : str_from(ascii, (size_t)at + 1));
-    *out_plain = key->n;
-    *out_route = route->name;
-    *limits = (struct schedule_limits){ .concurrency = route->concurrency, .rate = route->rate,
-                                        .rate_ms = route->rate_ms };
+    *out = (struct way){ .route = route->name, .plain = key->n,
+                         .limits = { .concurrency = route->concurrency, .rate = route->rate,
+                                     .rate_ms = route->rate_ms } };
+    redirect = str_first(redirect, REDIRECT_MAX);
     if (redirect.n)
         buf_addf(key, " %.*s", STR_ARG(redirect));
     return key->failed ? -ENOMEM : 0;
+}
+
+int queue_destination_key(struct store *s, str sender, str address, str redirect, struct buf *out)
+{
+    struct way way;
+    return destination_key(s, sender, address, redirect, out, &way);
 }
 
 int queue_destination_of(struct store *s, str sender, str address, str redirect, uint32_t *out)
@@ -149,23 +160,13 @@ int queue_destination_of(struct store *s, str sender, str address, str redirect,
     struct queue *q = s->queue;
     char bytes[KEY_MAX];
     struct buf key = { .p = bytes, .cap = sizeof(bytes), .max = sizeof(bytes) };
-    struct schedule_limits limits;
-    str route;
-    size_t plain;
-    int r = destination_key(s, sender, address, str_first(redirect, 255), &key, &route, &plain, &limits);
+    struct way way;
+    int r = destination_key(s, sender, address, redirect, &key, &way);
     if (r == 0)
-        r = schedule_destination(q->schedule, buf_str(&key), &limits, queue_now_ms(s), out);
+        r = schedule_destination(q->schedule, buf_str(&key), &way.limits, queue_now_ms(s), out);
     if (r == 0 && map_get(&q->paused, buf_str(&key)))
         schedule_pause(q->schedule, *out, true);
     return r;
-}
-
-int queue_destination_key(struct store *s, str sender, str address, str redirect, struct buf *out)
-{
-    struct schedule_limits limits;
-    str route;
-    size_t plain;
-    return destination_key(s, sender, address, str_first(redirect, 255), out, &route, &plain, &limits);
 }
 
 struct queue_destination *queue_memory_of(struct queue *q, str key)
@@ -175,7 +176,8 @@ struct queue_destination *queue_memory_of(struct queue *q, str key)
         return d;
     str old;
     size_t at = 0;
-    struct queue_destination *oldest = q->destinations.n >= DESTINATIONS_KEPT ? map_next(&q->destinations, &at, &old) : NULL;
+    struct queue_destination *oldest = q->destinations.n >= DESTINATIONS_KEPT ? map_next(&q->destinations, &at, &old)
+    : NULL;
     if (oldest)
         free(map_take(&q->destinations, old));
     d = calloc(1, sizeof(*d));
@@ -407,13 +409,13 @@ static int describe_job(struct store *s, struct queue_open *o, struct buf *key, 
     if (!first)
         return -ENOENT;
     cut_job(s, o, i);
-    struct schedule_limits limits;
-    size_t plain;
+    struct way way;
     out->sender = first->sender.n ? first->sender : m->sender;
     out->prefix = job_prefix(s, &q->scratch, first->alias);
     out->redirect = first->redirect;
-    int r = destination_key(s, m->sender, first->address, first->redirect, key, &out->route, &plain, &limits);
-    out->destination = str_of(key->p, plain);
+    int r = destination_key(s, m->sender, first->address, first->redirect, key, &way);
+    out->route = way.route;
+    out->destination = str_of(key->p, way.plain);
     out->fd = queue_file(s, m->log, m->position.segment);
     if (out->fd < 0 && queue_message_moved(s, o->detail) == 1)
         out->fd = queue_file(s, m->log, m->position.segment);
@@ -473,7 +475,8 @@ static void tell_swept(void *arg, enum schedule_told what, uint32_t destination,
     struct told *t = arg;
     struct schedule_state state;
     uint32_t at = destination;
-    str key = schedule_destinations(t->s->queue->schedule, &at, &state) && state.id == destination ? state.key : STR_NONE;
+    str key = schedule_destinations(t->s->queue->schedule, &at, &state) && state.id == destination ? state.key
+    : STR_NONE;
     if (t->r == 0)
         t->r = queue_stage_told(t->s, what, item, key);
 }

@@ -1,10 +1,10 @@
-/* The queue of a store: recipients that lead off this host (DESIGN 2). What `delivered` records queue becomes due by the
- * schedule (schedule.h), is leased as jobs to who sends, comes back as results, is journalled, tried again or ended; DSN
- * that are owed are asked for until they are made. Calls belong to the role's loop thread.
+/* The queue of a store: recipients that lead off this host (DESIGN 2). What `delivered` records queue becomes due by
+ * the schedule (schedule.h), is leased as jobs to who sends, comes back as results, is journalled, tried again or
+ * ended; DSN that are owed are asked for until they are made. Calls belong to the role's loop thread.
  *
- * A job's items are nobody else's until its result is in the journal. A result that is durable is told by `done`, and only
- * then may the connection that carried it begin its next message: so no message is sent twice but where the final reply
- * was never seen. */
+ * A job's items are nobody else's until its result is in the journal. A result that is durable is told by `done`, and
+ * only then may the connection that carried it begin its next message: so no message is sent twice but where the final
+ * reply was never seen. */
 #pragma once
 #include "conf/conf.h"
 #include "store/journal_queue.h"

@@ -100,7 +100,8 @@ static int describe(struct store *s, const struct queue_owed *o, const struct in
     uint64_t lifetime = m->sender.n ? q->times.lifetime : q->times.bounce_lifetime;
     if (!to)
         return -ENOMEM;
-    *out = (struct queue_dsn){ .message = m->lsn, .event = o->event, .kind = o->kind, .to = m->sender, .envid = m->envid,
+    *out = (struct queue_dsn){ .message = m->lsn, .event = o->event, .kind = o->kind, .to = m->sender,
+                               .envid = m->envid,
                                .ret = m->ret, .session = m->session, .number = m->number, .arrival_us = m->received_us,
                                .sender = m->sender, .smtputf8 = m->smtputf8,
                                .offset = m->position.offset + RECORD_HEADER_SIZE, .content_len = m->content_len,
@@ -142,7 +143,8 @@ static int ask(struct store *s, struct queue_owed *o)
     if (r == 1)
         r = describe(s, o, &m, list, n, &dsn);
     if (r == 0) {
-        struct queue_event e = { .name = "dsn_owed", .dsn = kind_names[o->kind], .session = m.session, .number = m.number,
+        struct queue_event e = { .name = "dsn_owed", .dsn = kind_names[o->kind], .session = m.session,
+                                 .number = m.number,
                                  .message = m.lsn, .sender = m.sender, .recipient = dsn.to };
         if (q->hooks.event && !o->told)
             q->hooks.event(q->hooks.arg, &e);

@@ -99,7 +99,8 @@ static inline uint64_t queue_us(uint64_t ms) { return ms * 1000; } /* such a mom
 bool queue_in_memory(const struct queue *q, uint64_t due_us, uint64_t message, uint32_t index); /* by `loaded` */
 /* The destination of a recipient: key and limits in the schedule. 0 or -ENOMEM. */
 int queue_destination_of(struct store *s, str sender, str address, str redirect, uint32_t *out);
-int queue_destination_key(struct store *s, str sender, str address, str redirect, struct buf *out); /* the same as text */
+/* the same as text */
+int queue_destination_key(struct store *s, str sender, str address, str redirect, struct buf *out);
 int queue_schedule(struct store *s, const struct index_queue_item *i);
 int queue_load_all(struct store *s); /* ends `loading` */
 bool queue_is_open(const struct queue *q, uint64_t message, uint32_t index); /* in a job */
@@ -121,7 +122,8 @@ int queue_message_add(struct queue *q, const struct index_queue_message *m, cons
 int queue_message_get(struct store *s, uint64_t lsn, struct queue_message **out);
 struct queue_message *queue_message_find(const struct queue *q, uint64_t lsn);
 struct index_queue_recipient *queue_message_recipient(struct queue_message *m, uint32_t index);
-int queue_message_moved(struct store *s, struct queue_message *m); /* compaction may have: looks again. 1, 0, negative */
+/* compaction may have: looks again. 1, 0, negative */
+int queue_message_moved(struct store *s, struct queue_message *m);
 void queue_message_drop(struct queue *q, struct queue_message *m);
 void queue_messages_trim(struct store *s); /* what is in the index and not being sent makes room */
 

@@ -1,4 +1,5 @@
-/* Lines of JSON (RFC 8259) for answers about the queue. Bytes that are no UTF-8 become U+FFFD, control bytes escapes. */
+/* Lines of JSON (RFC 8259) for answers about the queue. Bytes that are no UTF-8 become U+FFFD, control bytes
+ * escapes. */
 #include "base/date.h"
 #include "base/event.h"
 #include "store/store_queue_query.h"

@@ -1,5 +1,5 @@
-/* Questions about the queue: see queue_query.h. They are answered from the index, to which what is deferred is committed
- * first. */
+/* Questions about the queue: see queue_query.h. They are answered from the index, to which what is deferred is
+ * committed first. */
 #include "store/store_queue_query.h"
 #include <errno.h>
 #include "base/codec.h"
@@ -10,7 +10,8 @@
 #define ROW_MEMORY ((size_t)1 << 26)
 #define US UINT64_C(1000000)
 
-static const char *const outcome_names[QUEUE_OUTCOMES] = { "relayed", "relayed", "deferred", "failed", "expired", "delivered",
+static const char *const outcome_names[QUEUE_OUTCOMES] = { "relayed", "relayed", "deferred", "failed", "expired",
+                                                           "delivered",
                                                            "expanded", "waiting", "dropped" };
 static const char *const dsn_names[QUEUE_DSN_KINDS] = { "failed", "delayed", "relayed", "delivered", "expanded" };
 
@@ -110,22 +111,27 @@ static bool fits(const struct queue_query *q, const struct queue_seen *x)
            (!q->destination.n || str_eq(q->destination, x->destination));
 }
 
-static int walk_recipients(struct store *s, const struct queue_query *q, struct queue_seen *x,
-                           const struct index_queue_recipient *list, size_t n,
-                           int (*each)(void *arg, const struct queue_seen *x), void *arg)
+struct walk {
+    struct store *s;
+    const struct queue_query *q;
+    int (*each)(void *arg, const struct queue_seen *x);
+    void *arg;
+};
+
+static int walk_recipients(struct walk *w, const struct index_queue_message *m,
+                           const struct index_queue_recipient *list, size_t n)
 {
     int r = 0;
     for (size_t i = 0; i < n && r == 0; i++) {
         _cleanup_buf_ struct buf key = BUF(2048);
-        if (queue_place(x->m->lsn, list[i].index) < q->page)
+        if (queue_place(m->lsn, list[i].index) < w->q->page)
             continue;
-        x->r = &list[i];
-        x->state = state_of(s->queue, &list[i]);
-        if (queue_destination_key(s, x->m->sender, list[i].address, list[i].redirect, &key) < 0)
+        struct queue_seen x = { .m = m, .r = &list[i], .state = state_of(w->s->queue, &list[i]) };
+        if (queue_destination_key(w->s, m->sender, list[i].address, list[i].redirect, &key) < 0)
             return -ENOMEM;
-        x->destination = buf_str(&key);
-        if (fits(q, x))
-            r = each(arg, x);
+        x.destination = buf_str(&key);
+        if (fits(w->q, &x))
+            r = w->each(w->arg, &x);
     }
     return r;
 }
@@ -134,6 +140,7 @@ int queue_query_walk(struct store *s, const struct queue_query *q, int (*each)(v
                      void *arg, uint64_t *out_more)
 {
     struct arena a = ARENA(ROW_MEMORY);
+    struct walk w = { .s = s, .q = q, .each = each, .arg = arg };
     uint64_t from = q->page >> QUEUE_PLACE_BITS, lsn = q->has_id ? q->id - 1 : from ? from - 1 : 0;
     int r = store_commit_deferred(s);
     *out_more = 0;
@@ -149,8 +156,7 @@ int queue_query_walk(struct store *s, const struct queue_query *q, int (*each)(v
         }
         arena_clear(&a);
         r = index_queue_load(s->index, &a, lsn, &m, &list, &n);
-        struct queue_seen x = { .m = &m };
-        r = r == 1 && fits_message(q, &m) ? walk_recipients(s, q, &x, list, n, each, arg) : MIN(r, 0);
+        r = r == 1 && fits_message(q, &m) ? walk_recipients(&w, &m, list, n) : MIN(r, 0);
         if (r == 1)
             *out_more = queue_place(lsn, 0);
     }
@@ -366,9 +372,23 @@ static int do_destinations(struct store *s, const struct queue_query *q, struct 
     return 0;
 }
 
-static int do_change(struct store *s, const struct queue_query *q, struct buf *out)
+/* A host is part of the name of a destination, which has no blanks. */
+static bool is_host(str to)
+{
+    bool good = to.n <= 255;
+    for (size_t i = 0; i < to.n; i++)
+        good = good && to.p[i] > ' ' && to.p[i] < 0x7f && to.p[i] != '"';
+    return good;
+}
+
+static int do_change(struct store *s, const struct queue_query *q, struct buf *out, bool *out_ok)
 {
     uint64_t changed = 0, skipped = 0, more = 0;
+    *out_ok = is_host(q->to);
+    if (!*out_ok) {
+        put_error(out, S("that is no name of a host"));
+        return 0;
+    }
     int r = queue_change(s, q, &changed, &skipped, &more);
     if (r < 0)
         return r;
@@ -448,7 +468,7 @@ static int answer(struct store *s, const struct queue_query *q, struct buf *out,
     if (str_eq(q->what, S("pause")) || str_eq(q->what, S("resume")))
         return do_pause(s, q, out, out_ok);
     if (is_change(q->what))
-        return do_change(s, q, out);
+        return do_change(s, q, out, out_ok);
     put_error(out, S("the question is not understood"));
     *out_ok = false;
     return 0;

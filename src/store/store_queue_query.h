@@ -25,7 +25,8 @@ struct queue_seen {
 };
 
 /* Calls `each` for the recipients that fit, in the order of their messages; 1 ends the walk. Messages that were looked
- * at when it ends early, or has looked at QUERY_MESSAGES: *out_more is the place of the message to go on with, else 0. */
+ * at when it ends early, or has looked at QUERY_MESSAGES: *out_more is the place of the message to go on with, else
+ * 0. */
 int queue_query_walk(struct store *s, const struct queue_query *q, int (*each)(void *arg, const struct queue_seen *x),
                      void *arg, uint64_t *out_more);
 /* store_queue_change.c: "changed" and "skipped" of one page. */

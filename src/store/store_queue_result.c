@@ -83,7 +83,8 @@ static void owe(struct judged *j, struct journal_attempt *x, const struct index_
         x->part = queue_part(&j->parts, x->owed - 1, dsn_bytes(r, x->text));
 }
 
-static void defer(struct judged *j, struct queue_item *i, struct journal_attempt *x, const struct index_queue_recipient *r)
+static void defer(struct judged *j, struct queue_item *i, struct journal_attempt *x,
+                  const struct index_queue_recipient *r)
 {
     const struct queue *q = j->s->queue;
     uint64_t age = j->now > j->o->born ? j->now - j->o->born : 0;
@@ -351,7 +352,8 @@ static void end_job(struct store *s, struct queue_open *o)
     forget(s, o, o->verdict);
 }
 
-static void as_recipient(const struct journal_queued *from, uint64_t lsn, uint32_t index, struct index_queue_recipient *to)
+static void as_recipient(const struct journal_queued *from, uint64_t lsn, uint32_t index,
+                         struct index_queue_recipient *to)
 {
     *to = (struct index_queue_recipient){
         .message = lsn, .index = index, .group = from->group, .outcome = from->outcome, .notify = from->notify,

@@ -1,11 +1,12 @@
 /* The queue in role store: see store_queue_role.h. JOB and JOB_RESULT have their fields in io/messages.def.
  *
- * DSN_MAKE: u64 message, u64 event (both go into the record of the message that is the DSN: dsn_of, dsn_event), u8 kind (0
- * failed 1 delayed 2 relayed 3 delivered 4 expanded), str to, str envid, u8 ret, u8 smtputf8, u8 last resort (the message it
- * is about had no sender: `to` is the postmaster), str session (16 bytes), u32 number, u64 arrival_us, str sender (of the
- * message it is about), u64 offset and u64 length of its content, u32 n, n * (str address, str original recipient of the
- * envelope, str orcpt, u8 outcome (enum queue_outcome), str status, str mta, u16 code, str text, u64 attempt_us, u64
- * retry_until_us); [fd] segment. It is asked for again after a minute; a second one with the same event is not delivered. */
+ * DSN_MAKE: u64 message, u64 event (both go into the record of the message that is the DSN: dsn_of, dsn_event), u8 kind
+ * (0 failed 1 delayed 2 relayed 3 delivered 4 expanded), str to, str envid, u8 ret, u8 smtputf8, u8 last resort (the
+ * message it is about had no sender: `to` is the postmaster), str session (16 bytes), u32 number, u64 arrival_us, str
+ * sender (of the message it is about), u64 offset and u64 length of its content, u32 n, n * (str address, str original
+ * recipient of the envelope, str orcpt, u8 outcome (enum queue_outcome), str status, str mta, u16 code, str text, u64
+ * attempt_us, u64 retry_until_us); [fd] segment. It is asked for again after a minute; a second one with the same event
+ * is not delivered. */
 #include "store/store_queue_role.h"
 #include <errno.h>
 #include <stdlib.h>

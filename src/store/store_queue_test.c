@@ -11,7 +11,11 @@
 
 #define JOBS 400
 
-struct job_copy { uint64_t id, message; uint32_t n, indexes[100], attempt; char to[64], sender[64], prefix[128], content[32], destination[64], redirect[64]; };
+struct job_copy {
+    uint64_t id, message;
+    uint32_t n, indexes[100], attempt;
+    char to[64], sender[64], prefix[128], content[32], destination[64], redirect[64];
+};
 
 struct play {
     struct world w;
@@ -60,7 +64,6 @@ static void take_done(void *arg, uint64_t job)
 static bool take_dsn(void *arg, const struct queue_dsn *d)
 {
     struct play *p = arg;
-    if (getenv("QT")) fprintf(stderr, "dsn m=%llu e=%llx k=%d to %.*s r=%.*s\n", (unsigned long long)d->message, (unsigned long long)d->event, d->kind, STR_ARG(d->to), STR_ARG(d->recipients[0].address));
     assert_true(p->n_dsn < 16);
     assert_true(d->n >= 1);
     assert_true(d->fd >= 0);
@@ -98,7 +101,8 @@ static void parse_conf(struct play *p, const char *more)
 
 static void play_store(struct play *p)
 {
-    const struct queue_hooks hooks = { .job = take_job, .done = take_done, .dsn = take_dsn, .event = take_event, .arg = p };
+    const struct queue_hooks hooks = { .job = take_job, .done = take_done, .dsn = take_dsn, .event = take_event,
+                                       .arg = p };
     struct store_config c = { .data_fd = p->w.fd, .segment_size = p->w.segment_size, .env = &test_env,
                               .placed = world_placed, .note = world_note, .arg = &p->w };
     assert_int_equal(store_open(&c, &p->w.store), 0);
@@ -151,13 +155,13 @@ static void run(struct play *p)
 }
 
 static void report(struct play *p, const struct job_copy *j, uint8_t outcome, uint16_t code, const char *status,
-                   const char *text, bool site_failed)
+                   const char *text)
 {
     struct queue_result list[100];
     for (uint32_t i = 0; i < j->n; i++)
         list[i] = (struct queue_result){ .index = j->indexes[i], .outcome = outcome, .code = code,
                                          .status = str_z(status), .text = str_z(text) };
-    struct queue_report r = { .job = j->id, .site_failed = site_failed, .mta = S("mx.far.example [192.0.2.1]:25"),
+    struct queue_report r = { .job = j->id, .mta = S("mx.far.example [192.0.2.1]:25"),
                               .tls = S("TLS1.3"), .connect_ms = 10, .tls_ms = 20, .transfer_ms = 5, .list = list,
                               .n = j->n };
     assert_int_equal(store_queue_result(p->w.store, &r), 0);
@@ -199,7 +203,8 @@ static void send_to(struct play *p, const char *const *to, uint8_t notify, const
     deliver(p, &m, "Subject: x\r\n\r\nhello\r\n");
 }
 
-static void send_one(struct play *p, const char *to) { send_to(p, (const char *const[]){ to, NULL }, 0, "anna@example.org"); }
+static void send_one(struct play *p, const char *to) { send_to(p, (const char *const[]){ to, NULL }, 0,
+                                                               "anna@example.org"); }
 
 static void test_relayed(void **state)
 {
@@ -215,13 +220,13 @@ static void test_relayed(void **state)
     assert_string_equal(p->jobs[0].sender, "anna@example.org");
     assert_string_equal(p->jobs[0].destination, "far.example");
     assert_int_equal(p->jobs[0].attempt, 1);
-    report(p, &p->jobs[0], QUEUE_RELAYED, 250, "2.0.0", "250 ok", false);
+    report(p, &p->jobs[0], QUEUE_RELAYED, 250, "2.0.0", "250 ok");
     assert_int_equal(p->n_done, 0); /* not before it is durable */
     assert_true(store_queue_hurry(p->w.store));
     assert_int_equal(store_flush(p->w.store), 0);
     assert_int_equal(p->n_done, 1);
     assert_int_equal(p->done[0], p->jobs[0].id);
-    report(p, &p->jobs[1], QUEUE_RELAYED, 250, "2.0.0", "250 ok", false);
+    report(p, &p->jobs[1], QUEUE_RELAYED, 250, "2.0.0", "250 ok");
     run(p);
     assert_int_equal(p->n_done, 2);
     assert_int_equal(p->n_jobs, 2);
@@ -243,7 +248,7 @@ static void test_deferred_and_restart(void **state)
     send_one(p, "x@far.example");
     run(p);
     assert_int_equal(p->n_jobs, 1);
-    report(p, &p->jobs[0], QUEUE_DEFERRED, 450, "4.2.0", "450 greylisted", false);
+    report(p, &p->jobs[0], QUEUE_DEFERRED, 450, "4.2.0", "450 greylisted");
     run(p);
     assert_int_equal(p->n_jobs, 1);
     const char *text = ask(p, "do=list recipient=x@far.example");
@@ -261,7 +266,7 @@ static void test_deferred_and_restart(void **state)
     run(p);
     assert_int_equal(p->n_jobs, 1);
     assert_int_equal(p->jobs[0].attempt, 2);
-    report(p, &p->jobs[0], QUEUE_DEFERRED, 450, "4.2.0", "450 still", false);
+    report(p, &p->jobs[0], QUEUE_DEFERRED, 450, "4.2.0", "450 still");
     assert_int_equal(store_flush(p->w.store), 0);
     restart(p);
     run(p);
@@ -270,7 +275,7 @@ static void test_deferred_and_restart(void **state)
     run(p);
     assert_int_equal(p->n_jobs, 1);
     assert_int_equal(p->jobs[0].attempt, 3);
-    report(p, &p->jobs[0], QUEUE_RELAYED, 250, "2.0.0", "250 ok", false);
+    report(p, &p->jobs[0], QUEUE_RELAYED, 250, "2.0.0", "250 ok");
     run(p);
     restart(p);
     jump_ms += 600 * 60000;
@@ -300,7 +305,7 @@ static void test_attach(void **state)
     run(p);
     assert_int_equal(p->n_jobs, 3);
     assert_string_equal(p->jobs[2].to, p->jobs[0].to);
-    report(p, &p->jobs[1], QUEUE_RELAYED, 250, "2.0.0", "ok", false);
+    report(p, &p->jobs[1], QUEUE_RELAYED, 250, "2.0.0", "ok");
     run(p);
     assert_int_equal(p->n_done, 1);
     /* the store goes and comes, the sender has both: the result counts though the job is of an earlier process */
@@ -315,8 +320,8 @@ static void test_attach(void **state)
     assert_int_equal(store_queue_attach(p->w.store, again, 2, true), 0);
     run(p);
     assert_int_equal(p->n_jobs, 0);
-    report(p, &third, QUEUE_RELAYED, 250, "2.0.0", "ok", false);
-    report(p, &p->jobs[1], QUEUE_RELAYED, 250, "2.0.0", "ok", false); /* known: told as done at once */
+    report(p, &third, QUEUE_RELAYED, 250, "2.0.0", "ok");
+    report(p, &p->jobs[1], QUEUE_RELAYED, 250, "2.0.0", "ok"); /* known: told as done at once */
     run(p);
     assert_int_equal(p->n_done, 2);
     assert_false(has(ask(p, "do=list"), "queue_id"));
@@ -337,7 +342,7 @@ static void test_failed_and_dsn(void **state)
     _cleanup_play_ struct play *p = play_begin();
     send_one(p, "x@far.example");
     run(p);
-    report(p, &p->jobs[0], QUEUE_FAILED, 550, "5.1.1", "550 no such user\n550 at all", false);
+    report(p, &p->jobs[0], QUEUE_FAILED, 550, "5.1.1", "550 no such user\n550 at all");
     run(p);
     assert_int_equal(p->n_dsn, 1);
     assert_string_equal(p->dsn[0].to, "anna@example.org");
@@ -372,7 +377,7 @@ static void test_double_bounce(void **state)
     _cleanup_play_ struct play *p = play_begin();
     send_to(p, (const char *const[]){ "x@far.example", NULL }, 0, "");
     run(p);
-    report(p, &p->jobs[0], QUEUE_FAILED, 550, "5.1.1", "550 no", false);
+    report(p, &p->jobs[0], QUEUE_FAILED, 550, "5.1.1", "550 no");
     run(p);
     assert_int_equal(p->n_dsn, 1);
     assert_true(p->dsn[0].last_resort);
@@ -387,7 +392,8 @@ static void test_notify(void **state)
 {
     (void)state;
     static const struct { uint8_t notify, outcome; int kind; } cases[] = {
-        { 0, QUEUE_FAILED, QUEUE_DSN_FAILED }, { 0, QUEUE_RELAYED_NO_DSN, -1 }, { QUEUE_NOTIFY_NEVER, QUEUE_FAILED, -1 },
+        { 0, QUEUE_FAILED, QUEUE_DSN_FAILED }, { 0, QUEUE_RELAYED_NO_DSN, -1 },
+        { QUEUE_NOTIFY_NEVER, QUEUE_FAILED, -1 },
         { QUEUE_NOTIFY_SUCCESS, QUEUE_FAILED, -1 }, { QUEUE_NOTIFY_SUCCESS, QUEUE_RELAYED, -1 },
         { QUEUE_NOTIFY_SUCCESS, QUEUE_RELAYED_NO_DSN, QUEUE_DSN_RELAYED },
         { QUEUE_NOTIFY_FAILURE, QUEUE_FAILED, QUEUE_DSN_FAILED },
@@ -397,7 +403,7 @@ static void test_notify(void **state)
         send_to(p, (const char *const[]){ "x@far.example", NULL }, cases[i].notify, "anna@example.org");
         run(p);
         p->n_dsn = 0;
-        report(p, &p->jobs[p->n_jobs - 1], cases[i].outcome, 250, "", "reply", false);
+        report(p, &p->jobs[p->n_jobs - 1], cases[i].outcome, 250, "", "reply");
         run(p);
         assert_int_equal(p->n_dsn, cases[i].kind >= 0);
         if (cases[i].kind >= 0) {
@@ -407,7 +413,8 @@ static void test_notify(void **state)
     }
     /* into a mailbox of this host, and an alias with several targets */
     p->n_dsn = 0;
-    send_to(p, (const char *const[]){ "bob@example.org", "both@example.org", NULL }, QUEUE_NOTIFY_SUCCESS, "anna@example.org");
+    send_to(p, (const char *const[]){ "bob@example.org", "both@example.org", NULL }, QUEUE_NOTIFY_SUCCESS,
+            "anna@example.org");
     run(p);
     assert_int_equal(p->n_dsn, 2);
     assert_int_equal(p->dsn[0].kind + p->dsn[1].kind, QUEUE_DSN_DELIVERED + QUEUE_DSN_EXPANDED);
@@ -428,7 +435,7 @@ static void test_expiry_and_delay(void **state)
         run(p);
         if (p->n_jobs) {
             tries++;
-            report(p, &p->jobs[0], QUEUE_DEFERRED, 0, "4.4.1", "connection refused", false);
+            report(p, &p->jobs[0], QUEUE_DEFERRED, 0, "4.4.1", "connection refused");
             p->n_jobs = 0;
             run(p);
         }
@@ -464,7 +471,8 @@ static void test_forward(void **state)
     assert_true(has(p->jobs[0].sender, "SRS0="));
     assert_true(has(p->jobs[0].sender, "=strange.example=s@example.org"));
     /* a bounce to that sender goes on to where the message came from; anybody else's is nobody */
-    struct record_recipient back = { .address = str_z(p->jobs[0].sender) }, forged = { .address = S("SRS0=aaaaaa=aa=x.example=y@example.org") };
+    struct record_recipient back = { .address = str_z(p->jobs[0].sender) },
+    forged = { .address = S("SRS0=aaaaaa=aa=x.example=y@example.org") };
     struct message_record bounce = { .session = "0123456789abcde", .number = 3, .received_us = test_wall(),
                                      .recipients = &back, .n_recipients = 1 };
     deliver(p, &bounce, "x\r\n");
@@ -475,8 +483,8 @@ static void test_forward(void **state)
     assert_int_equal(p->n_jobs, 2);
     assert_string_equal(p->jobs[1].to, "s@strange.example");
     assert_string_equal(p->jobs[1].sender, "");
-    report(p, &p->jobs[1], QUEUE_RELAYED, 250, "2.0.0", "ok", false);
-    report(p, &p->jobs[0], QUEUE_RELAYED, 250, "2.0.0", "ok", false);
+    report(p, &p->jobs[1], QUEUE_RELAYED, 250, "2.0.0", "ok");
+    report(p, &p->jobs[0], QUEUE_RELAYED, 250, "2.0.0", "ok");
     run(p);
     /* it has been here before */
     struct record_recipient to = { .address = S("out@example.org") };
@@ -519,28 +527,29 @@ static void test_changes(void **state)
     run(p);
     assert_int_equal(p->n_jobs, 1);
     assert_true(has(ask(p, "do=drop recipient=a@far.example"), "{\"changed\":0,\"skipped\":1}")); /* being sent */
-    report(p, &p->jobs[0], QUEUE_DEFERRED, 450, "4.0.0", "450 later", false);
+    report(p, &p->jobs[0], QUEUE_DEFERRED, 450, "4.0.0", "450 later");
     run(p);
     assert_true(has(ask(p, "do=retry recipient=@far.example state=waiting"), "{\"changed\":1,"));
     run(p);
     assert_int_equal(p->n_jobs, 2);
-    report(p, &p->jobs[1], QUEUE_DEFERRED, 450, "4.0.0", "450 later", false);
+    report(p, &p->jobs[1], QUEUE_DEFERRED, 450, "4.0.0", "450 later");
     run(p);
     assert_true(has(ask(p, "do=redirect recipient=a@far.example to=[127.0.0.9]:2525"), "{\"changed\":1,"));
     run(p);
     assert_int_equal(p->n_jobs, 3);
     assert_string_equal(p->jobs[2].redirect, "[127.0.0.9]:2525");
     assert_string_equal(p->jobs[2].destination, "far.example");
-    report(p, &p->jobs[2], QUEUE_RELAYED, 250, "2.0.0", "ok", false);
+    report(p, &p->jobs[2], QUEUE_RELAYED, 250, "2.0.0", "ok");
     run(p);
     assert_true(has(ask(p, "do=release"), "{\"changed\":1,"));
     run(p);
     assert_int_equal(p->n_jobs, 4);
     char question[64];
     snprintf(question, sizeof(question), "do=show id=%llu", (unsigned long long)p->jobs[3].message);
-    report(p, &p->jobs[3], QUEUE_DEFERRED, 451, "4.3.0", "451 \"quoted\"\x01\xff", false);
+    report(p, &p->jobs[3], QUEUE_DEFERRED, 451, "4.3.0", "451 \"quoted\"\x01\xff");
     run(p);
-    assert_true(has(ask(p, question), "\"outcome\":\"deferred\"") && has(ask(p, question), "451 \\\"quoted\\\"\\u0001"));
+    assert_true(has(ask(p, question), "\"outcome\":\"deferred\"") &&
+                has(ask(p, question), "451 \\\"quoted\\\"\\u0001"));
     assert_true(has(ask(p, "do=nonsense"), "error") && has(ask(p, "do=list older=x"), "error"));
     store_close(TAKE(p->w.store));
     assert_int_equal(world_check(&p->w), 0);
@@ -610,9 +619,9 @@ static void test_compaction(void **state)
         size_t n = p->n_jobs;
         for (size_t i = next; i < n; i++)
             if (strcmp(p->jobs[i].to, "kept@slow.example") == 0)
-                report(p, &p->jobs[i], QUEUE_DEFERRED, 450, "4.0.0", "later", false);
+                report(p, &p->jobs[i], QUEUE_DEFERRED, 450, "4.0.0", "later");
             else
-                report(p, &p->jobs[i], QUEUE_RELAYED, 250, "2.0.0", "ok", false), done++;
+                report(p, &p->jobs[i], QUEUE_RELAYED, 250, "2.0.0", "ok"), done++;
         next = n;
     }
     receive_log_close(TAKE(p->w.log));

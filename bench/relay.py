@@ -1,4 +1,5 @@
 """Mail that is sent on: in by SMTP, out to a sink (smtp_sink) on the loopback interface; and what a long queue costs."""
+import contextlib
 import json
 import os
 import select
@@ -7,19 +8,21 @@ import subprocess
 import time
 
 import meter
-from servers import DEAD, LIMIT, RELAYED, SILENT, eventually, fail, listens, loader
+from servers import DEAD, LIMIT, RELAYED, SILENT, SLOW, eventually, fail, listens, loader
 
 SETTLE = 0.3       # seconds after the last message in which trailing work is still counted
 FILLERS = 100      # connections that fill a queue
+MEMORY_SETTLE = 2  # seconds after a restart
+SLOW_MS = 10000
 
 
 class Sink:
     """Takes what a server sends on, for as long as it is measured: some servers are slow to see that a sink is gone."""
 
-    def __init__(self, tools, server):
-        port = server.port["sink"]
-        self.process = subprocess.Popen([os.path.join(tools, "smtp_sink"), "-p", str(port)], stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE, text=True)
+    def __init__(self, tools, server, port, *options):
+        port = server.port[port]
+        self.process = subprocess.Popen([os.path.join(tools, "smtp_sink"), "-p", str(port), *map(str, options)],
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         if not self.process.stdout.readline():
             fail(f"smtp_sink does not listen at {port}")
 
@@ -76,24 +79,30 @@ def restart(tools, server, sink):
     return sink.result()["last"] - begun
 
 
-def backlog(tools, server, reps, count, live):
-    """The rate to a living host without and with a long queue for two hosts that take nothing: one refuses connections,
-    one says nothing. Yields results."""
-    with socket.socket() as silent, Sink(tools, server) as sink:
+def backlog(tools, empty, full, reps, count, live):
+    """Two of the same server, one with a long queue for hosts that take nothing (one refuses connections, one says nothing)
+    or too little (one answers after 10 s): the rate to a living host, and a restart. Yields results."""
+    with contextlib.ExitStack() as stack:
+        empty_sink, full_sink = (stack.enter_context(Sink(tools, server, "sink")) for server in (empty, full))
+        stack.enter_context(Sink(tools, full, "slow", "-d", SLOW_MS))
+        silent = stack.enter_context(socket.socket())
         silent.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        silent.bind(("127.0.0.1", server.port["silent"]))
+        silent.bind(("127.0.0.1", full.port["silent"]))
         silent.listen(1000)
-        if listens(server.port["dead"]):
+        if listens(full.port["dead"]):
             fail("something listens where nothing should")
-        for queued in (0, count):
-            label, grown = f"{queued} queued", {}
-            if queued:
-                memory, cpu = server.memory(), meter.cpu(server.pids)
-                fill(tools, server, DEAD, count // 2)
-                fill(tools, server, SILENT, count // 2)
-                grown = {"memory": (server.memory() - memory) * 1024 / count, "fill": (meter.cpu(server.pids) - cpu) * 1e3 / count}
-            for rep in range(reps + 1):  # the first is the warm-up
+        cpu = meter.cpu(full.pids)
+        for domain, share in ((DEAD, count // 2), (SILENT, count * 3 // 10), (SLOW, count // 5)):
+            fill(tools, full, domain, share)
+        filling = (meter.cpu(full.pids) - cpu) * 1e3 / count
+        which = (("nothing queued", empty, empty_sink), (f"{count} queued", full, full_sink))
+        for rep in range(reps + 1):  # the first is the warm-up
+            for label, server, sink in which:
                 r = relay(tools, server, sink, (label, 16, 2048), live if rep else live // 4)
                 if rep:
-                    yield {**r, **grown}
-        yield {"server": server.name, "label": "restart", "seconds": restart(tools, server, sink)}
+                    yield {**r, **({"fill": filling} if server is full else {})}
+        for _ in range(reps):
+            for label, server, sink in which:
+                seconds = restart(tools, server, sink)
+                time.sleep(MEMORY_SETTLE)
+                yield {"server": server.name, "label": f"restart, {label}", "seconds": seconds, "memory": meter.pss(server.pids)}

@@ -10,14 +10,14 @@ import sys
 import time
 
 import corpus
-import meter
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 DOMAIN, SENDER, READER = "bench.test", "alice@bench.test", "bob@bench.test"
-RELAYED, DEAD, SILENT = "relay.test", "dead.test", "silent.test"  # domains: of smtp_sink, of nobody, of one who says nothing
+# Domains of others: of smtp_sink, of nobody, of one who says nothing, of a smtp_sink that takes its time.
+RELAYED, DEAD, SILENT, SLOW = "relay.test", "dead.test", "silent.test", "slow.test"
 USERS = 1000
 LIMIT = 60  # seconds that anything may take
-OFFSETS = {"smtp": 25, "idle": 26, "sink": 27, "dead": 28, "silent": 29, "pop3": 110, "submission": 587, "pop3s": 995}
+OFFSETS = {"smtp": 25, "idle": 26, "sink": 27, "dead": 28, "silent": 29, "slow": 30, "pop3": 110, "submission": 587, "pop3s": 995}
 
 
 def fail(text):
@@ -86,10 +86,10 @@ def end(process):
 class Posthouse:
     name = "Posthouse"
 
-    def __init__(self, binary, plain_pop3, data):
-        self.dir, self.process = os.path.join(data, "posthouse"), None
+    def __init__(self, binary, plain_pop3, data, folder="posthouse", taken=()):
+        self.dir, self.process = os.path.join(data, folder), None
         self.binary, self.plain_pop3 = os.path.abspath(binary), os.path.abspath(plain_pop3)
-        self.base = free_base()
+        self.base = free_base(taken)
         self.port = {name: self.base + offset for name, offset in OFFSETS.items() if name != "idle"}
         self.port["idle"] = self.port["smtp"]
         run(self.binary, "quickstart", "--local", self.dir, "--base-port", self.base, "--domain", DOMAIN)
@@ -103,13 +103,13 @@ class Posthouse:
         self.tls = [os.path.join(self.dir, "tls", name) for name in ("server.pem", "server.key")]
 
     def let_relay(self):
-        """Port 25 takes mail for others from this machine; three domains lead to ports of it."""
+        """Port 25 takes mail for others from this machine; the domains of others lead to ports of it."""
         with open(self.conf) as f:
             text = f.read()
         smtp = f"listen smtp 127.0.0.1:{self.port['smtp']}"
         text = text.replace(smtp, smtp + " { smtpd_relay_restrictions permit_mynetworks, reject_unauth_destination }", 1)
         text += "\nmynetworks 127.0.0.0/8\n"
-        for domain, port in ((RELAYED, "sink"), (DEAD, "dead"), (SILENT, "silent")):
+        for domain, port in ((RELAYED, "sink"), (DEAD, "dead"), (SILENT, "silent"), (SLOW, "slow")):
             text += f"route {port} {{ recipient @{domain}; next smtp [127.0.0.1]:{self.port[port]} }}\n"
         with open(self.conf, "w") as f:
             f.write(text)
@@ -141,9 +141,6 @@ class Posthouse:
     def queued(self):
         """Messages for other hosts that were ever put into the queue, by this process."""
         return json.loads(run(self.binary, "status", "--json", "-c", self.conf))["roles"]["store"]["queue_queued"]
-
-    def memory(self):
-        return meter.pss(self.pids)
 
     def fill(self, count):
         """The reader's mailbox is filled as mailboxes are."""

@@ -48,7 +48,7 @@ def test_memory_before_log_in():
             print(f"    {service}: {worst / KIB:.1f} KiB a connection at worst")
         # a message that is not yet whole: up to 128 KiB of it, then it goes to the disk
         content = memory_of_many(house, "smtp", pids["smtp-in"], TO_ALICE + b"DATA\r\nSubject: x\r\n\r\n" + b"x" * 70 * 1500, 320 * KIB)
-        envelope = memory_of_many(house, "smtp", pids["smtp-in"], TO_ALICE + b"RCPT TO:<alice@posthouse.test>\r\n" * 4000, 1024 * KIB)
+        envelope = memory_of_many(house, "smtp", pids["smtp-in"], TO_ALICE + b"RCPT TO:<alice@posthouse.test>\r\n" * 4000, 256 * KIB)
         print(f"    an unfinished message: {content / KIB:.1f} KiB; an envelope with all recipients it may have: {envelope / KIB:.1f} KiB")
         assert house.pids() == pids
 

@@ -76,7 +76,7 @@ def test_local_recipients_only():
             greeted(wire)
             replies = envelope(wire, "victim@elsewhere.example", "away@posthouse.test")
             match(replies[0], "^554 5.7.1")
-            match(replies[1], "^550 5.4.4")
+            match(replies[1], "^550 5.7.1 <away@posthouse.test>: LMTP delivers to mailboxes of this host alone")
             match(wire.say("DATA"), "^503 5.5.1")
 
 

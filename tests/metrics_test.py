@@ -19,6 +19,7 @@ def families(text):
     for line in lines[:-1]:
         if line.startswith("# TYPE "):
             family, kind = line.split()[2:]
+            assert kind in ("counter", "gauge"), f"{family} has no row in src/admin/metrics.def"
             assert family not in found, f"{family} twice"
             found[family] = {}
         else:

@@ -79,7 +79,7 @@ def test_words():
         eventually(lambda: len(sink.taken()) == 2, what="hold2 is sent")
         equal(recipients(house)["hold1@else.test"]["state"], "held", "state")
         shown = queue(house, "show", str(recipients(house)["hold1@else.test"]["queue_id"]))
-        assert any(line.get("reply") == "450 4.7.1 later" and line.get("attempt") == 1 for line in shown), shown
+        assert any(line.get("attempt", {}).get("reply") == "450 4.7.1 later" for line in shown), shown
         queue(house, "release", "--recipient", "hold1@else.test")
         eventually(lambda: len(sink.taken()) == 3, what="hold1 is sent")
         # another host takes what the dead one does not

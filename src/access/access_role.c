@@ -24,6 +24,7 @@ static int read_nets(struct access_role *a, struct role *r)
     struct policy_error error;
     int e = smtp_policy_nets(&arena, r->config->conf, &nets, &error);
     if (e < 0) {
+        role_refuse(r, error.text);
         arena_done(&arena);
         return e;
     }

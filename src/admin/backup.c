@@ -180,6 +180,8 @@ static int take_configuration(struct backup *b)
     const str more[] = { c->secrets, c->tls_certificate, c->tls_key };
     for (size_t i = 0; i < ARRAY_LEN(more) && r == 0; i++)
         r = take_named(b, more[i]);
+    for (size_t i = 0; i < c->n_dkim && r == 0; i++)
+        r = take_named(b, c->dkim[i].key);
     if (r == 0 && !str_starts(c->trust_anchor, S("/"))) /* an absolute one is that of a package */
         r = take_named(b, c->trust_anchor);
     return r;

@@ -53,7 +53,8 @@ int dkim_key_load(const char *command, const char *path, struct dkim_key **out)
 
 static int check_names(const struct request *q)
 {
-    bool domain = q->domain && domain_valid(str_z(q->domain), 2), selector = q->selector && domain_valid(str_z(q->selector), 1);
+    bool domain = q->domain && domain_valid(str_z(q->domain), 2),
+         selector = q->selector && domain_valid(str_z(q->selector), 1);
     if (domain && selector)
         return 0;
     if (!q->domain || !q->selector)
@@ -229,16 +230,21 @@ static int sign(const struct request *q)
     if (r)
         return r;
     if (!q->key || !read_canon(q->canon, canon) || (q->time && str_u64(str_z(q->time), UINT32_MAX, &now) < 0)) {
-        admin_complain(!q->key ? "dkim sign needs --key FILE" : !read_canon(q->canon, canon)
-                           ? "dkim sign: --canonicalization is relaxed/relaxed, relaxed/simple, simple/relaxed or simple/simple"
-                           : "dkim sign: --time wants seconds since 1970");
+        admin_complain(
+            !q->key ? "dkim sign needs --key FILE"
+            : !read_canon(q->canon, canon)
+                ? "dkim sign: --canonicalization is relaxed/relaxed, relaxed/simple, simple/relaxed or simple/simple"
+                : "dkim sign: --time wants seconds since 1970");
         return EXIT_USAGE;
     }
     r = dkim_key_load("dkim sign", q->key, &key);
     if (r)
         return r;
-    struct dkim_tags t = { .algorithm = dkim_key_algorithm(key), .domain = str_z(q->domain), .selector = str_z(q->selector),
-                           .time_s = (int64_t)now, .expire_s = (int64_t)now + DKIM_LIFETIME_S };
+    struct dkim_tags t = { .algorithm = dkim_key_algorithm(key),
+                           .domain = str_z(q->domain),
+                           .selector = str_z(q->selector),
+                           .time_s = (int64_t)now,
+                           .expire_s = (int64_t)now + DKIM_LIFETIME_S };
     return sign_message(key, &t, canon);
 }
 

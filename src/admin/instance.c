@@ -71,7 +71,7 @@ int instance_reload(struct instance *i)
         return r == -EACCES || r == -EPERM ? EXIT_NOPERM : EXIT_UNAVAILABLE;
     }
     if (!ok) {
-        admin_complain("%.*s The server goes on with the configuration it had.", STR_ARG(buf_str(&text)));
+        admin_complain("%.*s", STR_ARG(buf_str(&text)));
         return EXIT_CONFIG;
     }
     return 0;

@@ -202,6 +202,13 @@ static int frame(struct ipc_link *link, struct ipc_frame *f)
         r->applied = unpack_u64(&f->in);
         master_control_applied(m);
         return unpack_end(&f->in) ? 0 : -EBADMSG;
+    case IPC_REFUSED:
+        n = unpack_u64(&f->in);
+        fields = unpack_str(&f->in);
+        if (!unpack_end(&f->in))
+            return -EBADMSG;
+        master_control_refused(m, r->id, n, fields);
+        return 0;
     case IPC_STATUS_REPLY:
         n = unpack_u64(&f->in);
         fields = unpack_str(&f->in);

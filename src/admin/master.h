@@ -82,6 +82,8 @@ void master_reap(struct master *m);    /* SIGCHLD */
 /* master_control.c */
 int master_control_open(struct master *m);
 void master_control_applied(struct master *m);              /* a role has taken a generation */
+/* A role goes on with the generation before this one. Whoever waits for it is told why. */
+void master_control_refused(struct master *m, enum role_id role, uint64_t generation, str why);
 void master_control_status(struct master *m, uint64_t request, str fields);
 void master_control_answer(struct master *m, enum role_id from, uint64_t request, bool ok, str text);
 /* A role has ended: whoever waits for its status goes without. */

@@ -46,6 +46,23 @@ void master_control_applied(struct master *m)
     }
 }
 
+void master_control_refused(struct master *m, enum role_id role, uint64_t generation, str why)
+{
+    struct buf *e = events_begin(&m->events, EVENT_ERROR, "reload_refused");
+    event_u64(e, "generation", generation);
+    event_str(e, "by", str_z(role_name[role]));
+    event_str(e, "why", why);
+    events_end(&m->events);
+    for (struct control_client *c = m->clients, *next; c; c = next) {
+        next = c->next;
+        if (c->generation != generation)
+            continue;
+        buf_addf(&c->text, "role %s refused the new configuration: %.*s. It goes on with the one it had, roles that did not "
+                 "refuse it use the new one.", role_name[role], STR_ARG(why));
+        finish(c, false);
+    }
+}
+
 void master_control_status(struct master *m, uint64_t request, str fields)
 {
     for (struct control_client *c = m->clients, *next; c; c = next) {
@@ -85,7 +102,7 @@ static void too_long(struct loop_timer *t)
 {
     struct control_client *c = CONTAINER_OF(t, struct control_client, timer);
     if (c->generation)
-        buf_add(&c->text, S("not every role took the new configuration in time"));
+        buf_add(&c->text, S("not every role took the new configuration in time."));
     finish(c, c->request != 0 && !c->asks);
 }
 
@@ -213,10 +230,12 @@ void master_reload(struct master *m, struct control_client *who)
         if (m->roles[id].link.open)
             master_send_config(m, &m->roles[id]);
     if (who) {
-        buf_add(&who->text, error.n || r == 0 ? buf_str(&error) : S("no memory or no processes"));
         who->generation = m->generation;
-        if (r < 0)
+        if (r < 0) {
+            buf_add(&who->text, error.n ? buf_str(&error) : S("no memory or no processes"));
+            buf_add(&who->text, S(" The server goes on with the configuration it had."));
             finish(who, false);
+        }
     }
     buf_done(&error);
 }

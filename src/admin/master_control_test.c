@@ -78,6 +78,30 @@ static void test_listeners_do_not_change_with_a_reload(void **state)
     assert_int_equal(play_end_server(&p, SIGTERM), 0);
 }
 
+/* Only libunbound in role dns can tell that a trust anchor is none. */
+static void test_a_role_that_refuses_a_generation_says_so_at_once(void **state)
+{
+    (void)state;
+    _cleanup_admin_ struct admin_play p;
+    struct timespec from, to;
+    admin_play_init(&p);
+    play_serve(&p);
+    play_conf(&p, "trust_anchor posthouse.conf\n");
+    clock_gettime(CLOCK_MONOTONIC, &from);
+    int r = COMMAND_ON(&p, cmd_reload, "", "reload");
+    clock_gettime(CLOCK_MONOTONIC, &to);
+    play_says(p.err, "role dns refused the new configuration: libunbound does not take these servers or this trust anchor");
+    play_says(p.err, "It goes on with the one it had");
+    assert_int_equal(r, EXIT_CONFIG);
+    assert_true(to.tv_sec - from.tv_sec < 4); /* it waits 8 s for a role that says nothing */
+    assert_int_equal(play_field(&p, "dns", "generation"), 1);
+    assert_int_equal(play_field(&p, "store", "generation"), 2);
+    play_conf(&p, "message_size_limit 1M\n");
+    assert_int_equal(COMMAND_ON(&p, cmd_reload, "", "reload"), 0);
+    assert_int_equal(play_field(&p, "dns", "generation"), 3);
+    assert_int_equal(play_end_server(&p, SIGTERM), 0);
+}
+
 int main(int argc, char **argv)
 {
     admin_play_role(argc, argv);
@@ -86,6 +110,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_questions_that_are_none),
         cmocka_unit_test(test_many_who_ask_and_leave),
         cmocka_unit_test(test_listeners_do_not_change_with_a_reload),
+        cmocka_unit_test(test_a_role_that_refuses_a_generation_says_so_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,23 +9,28 @@
 #include "admin/admin.h"
 #include "admin/control.h"
 #include "admin/data_dir.h"
+#include "admin/metrics.h"
 #include "base/event.h"
 
 enum { PATIENCE_S = 10, REQUEST_MAX = 8192, CLIENT_PATIENCE_S = 5 };
 
-/* What goes up and down; every other number of a role only grows. */
-static const char *const gauges[] = { "pid",           "sessions",        "generation",
-                                      "backlog_bytes", "unapplied_bytes", "stored_messages",
-                                      "mailboxes",     "accounts",        "hashes_waiting",
-                                      "logged_in",     "uptime_s",        "lsn",
-                                      "landlock",        "open_questions",  "late_questions" };
+enum kind { UNKNOWN, COUNTER, GAUGE };
 
-static bool is_gauge(str key)
+static const struct { const char *key; enum kind kind; } metrics[] = {
+#define METRIC(key, kind) { key, kind },
+#include "admin/metrics.def"
+#undef METRIC
+#define ROLE(id, name, what) { "restarts_" name, COUNTER },
+#include "io/role.def"
+#undef ROLE
+};
+
+static enum kind kind_of(str key)
 {
-    for (size_t i = 0; i < ARRAY_LEN(gauges); i++)
-        if (str_eq(key, str_z(gauges[i])))
-            return true;
-    return false;
+    for (size_t i = 0; i < ARRAY_LEN(metrics); i++)
+        if (str_eq(key, str_z(metrics[i].key)))
+            return metrics[i].kind;
+    return UNKNOWN;
 }
 
 static void add_name(struct buf *b, str key)
@@ -40,7 +45,9 @@ static void add_name(struct buf *b, str key)
 static void add_family(struct buf *out, str status, str key)
 {
     _cleanup_buf_ struct buf role = BUF(256), value = BUF(4096);
-    bool gauge = is_gauge(key), typed = false;
+    static const char *const type[] = { [UNKNOWN] = "unknown", [COUNTER] = "counter", [GAUGE] = "gauge" };
+    enum kind kind = kind_of(key);
+    bool typed = false;
     char name[128];
     uint64_t n;
     snprintf(name, sizeof(name), "%.*s", STR_ARG(key));
@@ -54,11 +61,11 @@ static void add_family(struct buf *out, str status, str key)
         if (!typed) {
             buf_add(out, S("# TYPE "));
             add_name(out, key);
-            buf_add(out, gauge ? S(" gauge\n") : S(" counter\n"));
+            buf_addf(out, " %s\n", type[kind]);
         }
         typed = true;
         add_name(out, key);
-        buf_addf(out, "%s{role=\"%.*s\"} %llu\n", gauge ? "" : "_total", STR_ARG(buf_str(&role)),
+        buf_addf(out, "%s{role=\"%.*s\"} %llu\n", kind == COUNTER ? "_total" : "", STR_ARG(buf_str(&role)),
                  (unsigned long long)n);
     }
 }
@@ -72,7 +79,7 @@ static bool seen(const struct buf *keys, str key)
     return false;
 }
 
-static void to_openmetrics(str status, struct buf *out)
+void metrics_of_status(str status, struct buf *out)
 {
     _cleanup_buf_ struct buf keys = BUF(65536), value = BUF(65536);
     for (str rest = status; rest.n;) {
@@ -93,7 +100,7 @@ static int collect(const struct admin_data *d, struct buf *out)
     bool ok = false;
     int r = control_ask(d->fd, CONTROL_STATUS, PATIENCE_S, &ok, &status);
     if (r == 0)
-        to_openmetrics(buf_str(&status), out);
+        metrics_of_status(buf_str(&status), out);
     return r;
 }
 

@@ -447,7 +447,8 @@ static int write_instance(struct quickstart *q)
     int r = quickstart_user(q);
     if (r || (r = quickstart_tls(q, &q->listen, 1)) || (r = quickstart_accounts(q)) ||
         (r = quickstart_file(q, "posthouse.conf", &conf, QUICKSTART_CALLER, 0644)) ||
-        (r = quickstart_file(q, "aliases", &aliases, QUICKSTART_CALLER, 0644)) || (r = quickstart_folder(q, "data", QUICKSTART_ROLES, 0700)))
+        (r = quickstart_file(q, "aliases", &aliases, QUICKSTART_CALLER, 0644)) ||
+        (r = quickstart_folder(q, "data", QUICKSTART_ROLES, 0700)))
         return r;
     return 0;
 }
@@ -544,7 +545,8 @@ static void say_what_is_there(const struct quickstart *q)
     printf("\npasswords    %.*s/accounts.txt\n", STR_ARG(buf_str(&dir)));
     printf("to trust     %.*s/tls/ca.pem\n", STR_ARG(buf_str(&dir)));
     if (q->root)
-        printf("runs as      the system user %s%s\n", quickstart_role_user(q), q->user_made ? ", which was made just now" : "");
+        printf("runs as      the system user %s%s\n", quickstart_role_user(q),
+               q->user_made ? ", which was made just now" : "");
 }
 
 int quickstart_look(struct quickstart *q)

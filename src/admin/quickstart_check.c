@@ -85,7 +85,8 @@ str quickstart_find_name(struct quickstart_site *s)
     str found = str_z(name);
     if (str_chr(found, '.') < 0 && !s->offline && getaddrinfo(name, NULL, &want, &got) == 0 && got->ai_canonname)
         found = str_z(got->ai_canonname);
-    str kept = domain_valid(found, 2) && !str_istarts(found, S("localhost.")) ? arena_lower(&s->q.arena, found) : STR_NONE;
+    str kept =
+        domain_valid(found, 2) && !str_istarts(found, S("localhost.")) ? arena_lower(&s->q.arena, found) : STR_NONE;
     if (got)
         freeaddrinfo(got);
     return kept;
@@ -107,7 +108,8 @@ static void check_host(struct quickstart_site *s)
     const char *host = s->q.host.p;
     int e = getaddrinfo(host, NULL, &want, &got);
     if (e) {
-        warn(s, "%s has no address in the DNS (%s): publish its A and AAAA records, which are below", host, gai_strerror(e));
+        warn(s, "%s has no address in the DNS (%s): publish its A and AAAA records, which are below", host,
+             gai_strerror(e));
         return;
     }
     bool ours = false;
@@ -118,8 +120,10 @@ static void check_host(struct quickstart_site *s)
     if (ours)
         good("%s leads to this machine (%s)", host, text);
     else
-        warn(s, "%s leads to %s, which is no address of this machine: mend its A and AAAA records, or say --address %s if "
-             "that address is passed on to here", host, text, text);
+        warn(s,
+             "%s leads to %s, which is no address of this machine: mend its A and AAAA records, or say --address %s if "
+             "that address is passed on to here",
+             host, text, text);
 }
 
 static void check_name_of(struct quickstart_site *s, const char *address)
@@ -134,11 +138,16 @@ static void check_name_of(struct quickstart_site *s, const char *address)
     socklen_t n = a.ss_family == AF_INET ? sizeof(*v4) : sizeof(*v6);
     int e = getnameinfo((struct sockaddr *)&a, n, name, sizeof(name), NULL, 0, NI_NAMEREQD);
     if (e)
-        warn(s, "the address %s has no name in the DNS (PTR): let whoever gave you the address set it to %s; many servers "
-             "take no mail without", address, s->q.host.p);
+        warn(s,
+             "the address %s has no name in the DNS (PTR): let whoever gave you the address set it to %s; many servers "
+             "take no mail without",
+             address, s->q.host.p);
     else if (!str_ieq(str_z(name), s->q.host))
-        warn(s, "the name of %s in the DNS (PTR) is %s: let whoever gave you the address change it to %s, or take that name "
-             "as host name", address, name, s->q.host.p);
+        warn(s,
+             "the name of %s in the DNS (PTR) is %s: let whoever gave you the address change it to %s, or take that "
+             "name "
+             "as host name",
+             address, name, s->q.host.p);
     else
         good("the name of %s is %s", address, name);
 }
@@ -206,8 +215,10 @@ static void check_way_out(struct quickstart_site *s)
     if (e == 0)
         good("port %s of other hosts can be reached (tried with %s)", port, name);
     else
-        hint("port %s of %s cannot be reached from here (%s). Many providers close port 25 for new customers: ask them to "
-             "open it, or send through a smarthost (docs/routing.md)", port, name ? name : "?", strerror(-e));
+        hint("port %s of %s cannot be reached from here (%s). Many providers close port 25 for new customers: ask them "
+             "to "
+             "open it, or send through a smarthost (docs/routing.md)",
+             port, name ? name : "?", strerror(-e));
 }
 
 void quickstart_check(struct quickstart_site *s)

@@ -83,8 +83,9 @@ static int read_addresses(struct quickstart_site *s, str list)
     while (list.n) {
         const char *text = arena_dup(&s->q.arena, str_trim(str_cut(&list, ','))).p;
         if (!text || !quickstart_is_ip(text) || s->n_addresses == ARRAY_LEN(s->addresses)) {
-            admin_complain("quickstart: --address wants IPv4 or IPv6 addresses with commas between them, at most %d; not %s",
-                           QUICKSTART_ADDRESSES_MAX, text ? text : "?");
+            admin_complain(
+                "quickstart: --address wants IPv4 or IPv6 addresses with commas between them, at most %d; not %s",
+                QUICKSTART_ADDRESSES_MAX, text ? text : "?");
             return EXIT_USAGE;
         }
         s->addresses[s->n_addresses++] = text;
@@ -180,7 +181,8 @@ static int make_keys(struct quickstart_site *s)
     struct tm tm;
     gmtime_r(&now, &tm);
     for (size_t i = 0; i < QUICKSTART_KEYS; i++) {
-        s->keys[i].selector = arena_printf(&s->q.arena, "%c%04d%02d", kinds[i].letter, tm.tm_year + 1900, tm.tm_mon + 1);
+        s->keys[i].selector =
+            arena_printf(&s->q.arena, "%c%04d%02d", kinds[i].letter, tm.tm_year + 1900, tm.tm_mon + 1);
         if (!s->keys[i].selector.p || dkim_key_make(kinds[i].algorithm, &s->keys[i].key) < 0) {
             admin_complain("quickstart: OpenSSL cannot make a DKIM key");
             return EXIT_IO;
@@ -211,7 +213,8 @@ static void configuration_text(const struct quickstart_site *s, struct buf *b)
     const struct quickstart *q = &s->q;
     buf_addf(b, "# Posthouse for %s, made by `posthouse quickstart`.\n", q->domain.p);
     quickstart_common_settings(q, b);
-    buf_add(b, S("# Mail of accounts is signed with these keys (posthouse dkim record -c FILE shows the DNS records).\n"));
+    buf_add(b,
+            S("# Mail of accounts is signed with these keys (posthouse dkim record -c FILE shows the DNS records).\n"));
     for (size_t i = 0; i < QUICKSTART_KEYS; i++)
         buf_addf(b, "dkim %s %s dkim/%s.pem\n", q->domain.p, s->keys[i].selector.p, s->keys[i].selector.p);
     buf_addc(b, '\n');
@@ -274,13 +277,17 @@ static void reverse_name(struct buf *out, const char *address)
 static void zone_addresses(const struct quickstart_site *s, struct buf *out)
 {
     const char *host = s->q.host.p;
+    str host_s = s->q.host, domain = s->q.domain;
+    bool below = host_s.n > domain.n && host_s.p[host_s.n - domain.n - 1] == '.' && str_ends(host_s, domain);
     buf_addf(out, "; The addresses of this machine%s\n",
-             str_iends(s->q.host, s->q.domain) ? "." : ", in the zone of its own domain.");
+             below || str_eq(host_s, domain) ? "." : " (they belong into the zone of its own domain).");
     for (size_t i = 0; i < s->n_addresses; i++)
-        buf_addf(out, "%s. IN %s %s\n", host, str_chr(str_z(s->addresses[i]), ':') >= 0 ? "AAAA" : "A", s->addresses[i]);
+        buf_addf(out, "%s. IN %s %s\n", host, str_chr(str_z(s->addresses[i]), ':') >= 0 ? "AAAA" : "A",
+                 s->addresses[i]);
     if (!s->n_addresses)
         buf_addf(out, "; %s. IN A     (the public address of this machine: it was not known)\n", host);
-    buf_add(out, S("\n; The way back: to be set by whoever gave you the addresses (often in the panel of the server), not in your zone.\n"));
+    buf_add(out, S("\n; The way back: to be set by whoever gave you the addresses (often in the panel of the server), "
+                   "not in your zone.\n"));
     for (size_t i = 0; i < s->n_addresses; i++) {
         buf_add(out, S("; "));
         reverse_name(out, s->addresses[i]);
@@ -292,20 +299,29 @@ int quickstart_zone(const struct quickstart_site *s, struct buf *out)
 {
     const char *domain = s->q.domain.p, *host = s->q.host.p;
     int r = 0;
-    buf_addf(out, "; What to publish in the DNS for %s, made by `posthouse quickstart`. Lines after a semicolon are comments.\n\n"
-             "$TTL 3600\n\n", domain);
+    buf_addf(
+        out,
+        "; What to publish in the DNS for %s, made by `posthouse quickstart`. Lines after a semicolon are comments.\n\n"
+        "$TTL 3600\n\n",
+        domain);
     zone_addresses(s, out);
     buf_addf(out, "\n; Mail for the domain comes to this machine.\n%s. IN MX 10 %s.\n\n", domain, host);
-    buf_addf(out, "; Who may send for the domain (SPF): the machines of its MX records. When all your mail goes through here, write -all.\n"
-             "%s. IN TXT \"v=spf1 mx ~all\"\n", domain);
+    buf_addf(out,
+             "; Who may send for the domain (SPF): the machines of its MX records. When all your mail goes through "
+             "here, write -all.\n"
+             "%s. IN TXT \"v=spf1 mx ~all\"\n",
+             domain);
     if (!str_eq(s->q.host, s->q.domain))
         buf_addf(out, "%s. IN TXT \"v=spf1 a -all\"\n", host);
     buf_add(out, S("\n; The public halves of the keys that sign your mail (DKIM).\n"));
     for (size_t i = 0; r == 0 && i < QUICKSTART_KEYS; i++)
         r = dkim_zone_line(out, s->q.domain, s->keys[i].selector, s->keys[i].key);
-    buf_addf(out, "\n; What others shall do with mail in your name that neither SPF nor DKIM vouches for (DMARC): nothing yet, but report.\n"
+    buf_addf(out,
+             "\n; What others shall do with mail in your name that neither SPF nor DKIM vouches for (DMARC): nothing "
+             "yet, but report.\n"
              "; After some weeks of good reports, write p=quarantine, then p=reject.\n"
-             "_dmarc.%s. IN TXT \"v=DMARC1; p=none; rua=mailto:postmaster@%s\"\n\n", domain, domain);
+             "_dmarc.%s. IN TXT \"v=DMARC1; p=none; rua=mailto:postmaster@%s\"\n\n",
+             domain, domain);
     buf_add(out, S("; TLSA (DANE): not yet. It needs a signed zone and a certificate that stays.\n"));
     return r < 0 ? r : out->failed;
 }
@@ -318,15 +334,20 @@ static void say_what_is_there(const struct quickstart_site *s)
     const char *d = dir.p;
     int n = (int)dir.n;
     printf("\n%.*s\n", STR_ARG(buf_str(&zone)));
-    printf("Posthouse for %s is in %.*s. The records above are in %.*s/dns-zone.txt too.\n\n", s->q.domain.p, n, d, n, d);
+    printf("Posthouse for %s is in %.*s. The records above are in %.*s/dns-zone.txt too.\n\n", s->q.domain.p, n, d, n,
+           d);
     printf("1. Publish the records.\n"
            "2. Start it:       posthouse serve -c %.*s/posthouse.conf\n"
            "3. Look at it:     posthouse status -c %.*s/posthouse.conf\n"
-           "4. Your password:  %.*s/accounts.txt (account %s); another: posthouse account passwd %s -c %.*s/posthouse.conf\n\n",
+           "4. Your password:  %.*s/accounts.txt (account %s); another: posthouse account passwd %s -c "
+           "%.*s/posthouse.conf\n\n",
            n, d, n, d, n, d, s->q.accounts[0].p, s->q.accounts[0].p, n, d);
-    printf("TLS begins with a certificate of its own authority (%.*s/tls/ca.pem): other servers accept it, mail programs ask.\n"
-           "For a real one, get a certificate for %s (Let's Encrypt, for example) and let tls_certificate and tls_key in\n"
-           "posthouse.conf name its files, then `posthouse reload`; renewed files are taken up by themselves.\n", n, d, s->q.host.p);
+    printf(
+        "TLS begins with a certificate of its own authority (%.*s/tls/ca.pem): other servers accept it, mail programs "
+        "ask.\n"
+        "For a real one, get a certificate for %s (Let's Encrypt, for example) and let tls_certificate and tls_key in\n"
+        "posthouse.conf name its files, then `posthouse reload`; renewed files are taken up by themselves.\n",
+        n, d, s->q.host.p);
     if (s->q.root)
         printf("It runs as the system user %s%s.\n", quickstart_role_user(&s->q),
                s->q.user_made ? ", which was made just now" : "");
@@ -349,7 +370,8 @@ static int confirm(struct quickstart_site *s)
         return 0;
     if (!got.p)
         putchar('\n');
-    admin_complain("quickstart: nothing was made%s", s->warnings ? "; mend what is marked with WARN, or say y (--yes) to go on all the same" : "");
+    admin_complain("quickstart: nothing was made%s",
+                   s->warnings ? "; mend what is marked with WARN, or say y (--yes) to go on all the same" : "");
     return 1;
 }
 

@@ -63,18 +63,39 @@ static void put_refused_recipients(const struct walk *w, struct buf *out)
         buf_addf(out, "; %zu recipient%s refused", n, n == 1 ? "" : "s");
 }
 
+static void put_recipients(struct buf *out, const char *what, size_t n)
+{
+    if (n)
+        buf_addf(out, ", %s %zu recipient%s", what, n, n == 1 ? "" : "s");
+}
+
+/* Of what led off this host. Attempts that were deferred count for nothing at their end. */
+static void put_queue(const struct walk *w, struct buf *out, size_t queued)
+{
+    size_t sent = count_events(w, "sent", NULL, NULL), failed = count_events(w, "failed", NULL, NULL);
+    size_t expired = count_events(w, "expired", NULL, NULL), dropped = count_events(w, "dropped", NULL, NULL);
+    size_t over = sent + failed + expired + dropped;
+    put_recipients(out, "sent to", sent);
+    put_recipients(out, "failed for", failed + expired);
+    put_recipients(out, "dropped for", dropped);
+    put_recipients(out, "queued for", queued > over ? queued - over : 0);
+}
+
 /* What became of the message, from what its events tell. */
 static void put_outcome(const struct walk *w, struct buf *out)
 {
     const struct trace_event *refused = find_event(w, "refused"), *rcpt = find_event(w, "rcpt");
     size_t placed = count_events(w, "placed", NULL, NULL), retrieved = count_events(w, "pop3_retrieved", NULL, NULL);
-    bool received = find_event(w, "received") != NULL || placed || retrieved;
+    size_t queued = count_events(w, "queued", NULL, NULL);
+    bool received = find_event(w, "received") != NULL || placed || retrieved || queued;
     if (received) {
         buf_add(out, S("accepted"));
         if (placed)
             buf_addf(out, ", placed in %zu mailbox%s", placed, placed == 1 ? "" : "es");
-        else if (!retrieved)
+        else if (!retrieved && !queued)
             buf_add(out, S(", not yet placed by the store"));
+        if (queued)
+            put_queue(w, out, queued);
         if (retrieved)
             buf_addf(out, ", retrieved %zu time%s", retrieved, retrieved == 1 ? "" : "s");
         put_refused_recipients(w, out);

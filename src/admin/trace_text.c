@@ -7,6 +7,7 @@
 enum { VALUES_MAX = 5, JSON_INDENTED = JSON_INDENT(2) | JSON_ENSURE_ASCII };
 
 #define REFUSED "{code}[ {enhanced}] {text}[; rule {rule}][ in {list}][ ({file}:{line})]"
+#define ATTEMPT "[, attempt {attempt}][ by {mta}][: {reply}]"
 #define POP3 " by POP3 from {client}: UID {uid} of {account}[, {size#} bytes] (session {session})"
 
 /* The first row whose event fits, and whose key has the value, wins. */
@@ -36,6 +37,17 @@ static const struct sentence { const char *event, *key, *value, *pattern;
     { "received", NULL, NULL, "250 after the sync: log {log}, segment {segment}, offset {offset}, {size#} bytes" },
     { "refused", NULL, NULL, "message of {size#} bytes refused with {code}[ {enhanced}] {text}" },
     { "placed", NULL, NULL, "placed it in {account}/{mailbox} as UID {uid}[, for {recipient!account}][ ({reason})]" },
+    { "queued", NULL, NULL, "queued for {recipient}[, to which {alias} forwards] as {queue_id} of the queue" },
+    { "sent", NULL, NULL, "sent to {recipient}" ATTEMPT },
+    { "deferred", NULL, NULL, "deferred for {recipient}" ATTEMPT "[; next attempt {next}]" },
+    { "failed", NULL, NULL, "failed for {recipient}" ATTEMPT "[; by {by}]" },
+    { "expired", NULL, NULL, "given up for {recipient}: its time is over" ATTEMPT },
+    { "held", NULL, NULL, "held for {recipient}[ by {by}]" },
+    { "released", NULL, NULL, "released for {recipient}[ by {by}]" },
+    { "retried", NULL, NULL, "due at once for {recipient}[ by {by}]" },
+    { "redirected", NULL, NULL, "for {recipient} redirected[ to {reply}][ by {by}]" },
+    { "dropped", NULL, NULL, "dropped for {recipient}[ by {by}]" },
+    { "dsn_owed", NULL, NULL, "a notice to {recipient} is owed: {kind}" },
     { "card", NULL, NULL, "card made" },
     { "card_failed", NULL, NULL, "no card, attempt {failures}[: {text}]" },
     { "card_minimal", NULL, NULL, "minimal card after {failures} attempts[: {text}]" },

@@ -101,7 +101,8 @@ static bool sign_rsa(EVP_PKEY *key, const uint8_t digest[DKIM_DIGEST], uint8_t *
 static bool sign_ed25519(EVP_PKEY *key, const uint8_t digest[DKIM_DIGEST], uint8_t *out, size_t *n)
 {
     _cleanup_(free_md_ctx) EVP_MD_CTX *c = EVP_MD_CTX_new();
-    return c && EVP_DigestSignInit(c, NULL, NULL, NULL, key) == 1 && EVP_DigestSign(c, out, n, digest, DKIM_DIGEST) == 1;
+    return c && EVP_DigestSignInit(c, NULL, NULL, NULL, key) == 1 &&
+           EVP_DigestSign(c, out, n, digest, DKIM_DIGEST) == 1;
 }
 
 int dkim_key_sign(const struct dkim_key *k, const uint8_t digest[DKIM_DIGEST], struct buf *out)

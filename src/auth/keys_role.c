@@ -112,7 +112,8 @@ static int read_wanted(struct unpack *in, struct wanted *w, uint32_t *out_n)
         w[i].selector = unpack_str(in);
         w[i].digest[DKIM_RSA_SHA256] = unpack_str(in);
         w[i].digest[DKIM_ED25519_SHA256] = unpack_str(in);
-        if (in->bad || w[i].digest[DKIM_RSA_SHA256].n != DKIM_DIGEST || w[i].digest[DKIM_ED25519_SHA256].n != DKIM_DIGEST)
+        if (in->bad || w[i].digest[DKIM_RSA_SHA256].n != DKIM_DIGEST ||
+            w[i].digest[DKIM_ED25519_SHA256].n != DKIM_DIGEST)
             return -EBADMSG;
     }
     return unpack_end(in) ? 0 : -EBADMSG;

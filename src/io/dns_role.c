@@ -262,6 +262,9 @@ static void complain(struct role *r, str what, str why)
     event_str(e, "why", why);
     events_end(&r->events);
     events_flush(&r->events);
+    _cleanup_buf_ struct buf text = BUF(4096);
+    buf_addf(&text, "%.*s: %.*s", STR_ARG(what), STR_ARG(why));
+    role_refuse(r, buf_str(&text));
 }
 
 /* A trust anchor that somebody asked for must be there; the default may be missing. */

@@ -2,6 +2,8 @@
 #include "io/role.h"
 #include <errno.h>
 #include <malloc.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -10,7 +12,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-enum { ACCEPTS_A_TURN = 64, ACCEPT_REST_MS = 100, LONELY_MS = 15000 };
+enum { ACCEPTS_A_TURN = 64, ACCEPT_REST_MS = 100, LONELY_MS = 15000, SMTP_SEND_BUFFER = 16384, POP3_UNSENT_MAX = 131072, REFUSAL_MAX = 4096 };
 
 struct role_config *role_config_ref(struct role_config *c)
 {
@@ -109,6 +111,17 @@ static void accept_ready(struct loop_io *io, uint32_t events)
     }
 }
 
+/* How much of what a client does not read the kernel holds; connections have it from their listening socket. Replies of
+ * SMTP are short. For POP3 only what was not sent yet is bounded, so that a long way to the client costs no speed. */
+static void bound_output(int fd, enum conf_service service)
+{
+    int reply = SMTP_SEND_BUFFER, unsent = POP3_UNSENT_MAX;
+    if (service == CONF_POP3 || service == CONF_POP3S)
+        setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent));
+    else
+        setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &reply, sizeof(reply));
+}
+
 /* Comes after the generation that names it. */
 static int add_listener(struct role *r, struct ipc_frame *f)
 {
@@ -126,6 +139,7 @@ static int add_listener(struct role *r, struct ipc_frame *f)
                                  .index = index,
                                  .conf = c };
     memcpy(l->address, c->address.p, MIN(c->address.n, sizeof(l->address) - 1));
+    bound_output(l->io.fd, l->service);
     return 0;
 }
 
@@ -153,6 +167,21 @@ static void set_levels(struct role *r)
     event_level_parse(r->config->conf->log_level, &r->events.log_level);
 }
 
+void role_refuse(struct role *r, str why)
+{
+    buf_clear(&r->refusal);
+    buf_add(&r->refusal, str_first(why, REFUSAL_MAX));
+}
+
+static void say_refused(struct role *r, uint64_t generation, int e)
+{
+    struct buf b = BUF(REFUSAL_MAX + 64);
+    pack_u64(&b, generation);
+    pack_str(&b, r->refusal.n ? buf_str(&r->refusal) : str_z(strerror(-e)));
+    ipc_send(&r->master, IPC_REFUSED, &b, -1);
+    buf_done(&b);
+}
+
 /* Puts the announced generation in force, or keeps the old one if the role refuses it. */
 static int apply(struct role *r, uint64_t generation)
 {
@@ -160,10 +189,14 @@ static int apply(struct role *r, uint64_t generation)
         return -EBADMSG;
     struct role_config *old = r->config;
     r->config = TAKE(r->next_config);
+    buf_done(&r->refusal);
+    r->refusal = BUF(REFUSAL_MAX);
     int e = r->ops->configure ? r->ops->configure(r) : 0;
     if (e < 0) {
         role_config_unref(r->config);
         r->config = old;
+        if (old)
+            say_refused(r, generation, e);
         return old ? 0 : e;
     }
     role_config_unref(old);

@@ -39,7 +39,8 @@ struct role_ops {
     void (*prepare)(void); /* what libraries load at their first use: called before the sandbox closes; may be NULL */
     /* All that was announced has arrived: open what is needed, say ready. Negative errno ends the role. */
     int (*start)(struct role *r);
-    /* A new generation is in r->config (also called before start). Negative: refuse it, the old one stays. */
+    /* A new generation is in r->config (also called before start). Negative: refuse it, the old one stays, and the
+     * master is told so at once, with the reason if role_refuse() gave one. */
     int (*configure)(struct role *r);
     int (*file)(struct role *r, str name, int fd); /* fd is closed afterwards unless taken by dup; may be NULL */
     void (*accept)(struct role *r, struct role_listener *l, int fd,
@@ -63,6 +64,7 @@ struct role {
     int data_dir;            /* the role's own folder, -1 none */
     struct sandbox sandbox;
     struct role_listener listeners[ROLE_LISTENERS_MAX]; size_t n_listeners;
+    struct buf refusal;      /* why configure() refuses */
     bool started, stopping, accept_paused;
     void *self;              /* the role's own state */
 };
@@ -72,6 +74,8 @@ struct role {
 /* Runs a role on the master's link (descriptor ROLE_CONTROL_FD) until it is told to stop or the master is
  * gone. self is kept in role->self. Exit status. */
 int role_run(const struct role_ops *ops, void *self);
+/* For configure(), which is going to refuse: the reason, as `posthouse reload` prints it. */
+void role_refuse(struct role *r, str why);
 /* The place of the listener with this service, address and port in another generation. -1: it has none. */
 ptrdiff_t role_find_listener(const struct conf *c, enum conf_service service, const char *address, uint16_t port);
 static inline struct ipc_link *role_peer(struct role *r, enum role_id id) { return &r->peer[id]; }

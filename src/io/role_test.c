@@ -14,7 +14,10 @@ static int probe_start(struct role *r) { return str_eq(r->config->conf->hostname
 static int probe_configure(struct role *r)
 {
     seen.configures++;
-    return str_eq(r->config->conf->hostname, S("refused.example")) ? -EINVAL : 0;
+    if (str_eq(r->config->conf->hostname, S("reason.example")))
+        role_refuse(r, S("it has a reason"));
+    bool refuse = str_eq(r->config->conf->hostname, S("refused.example")) || r->refusal.n;
+    return refuse ? -EINVAL : 0;
 }
 
 static int probe_file(struct role *r, str name, int fd)
@@ -115,6 +118,14 @@ static void test_the_end_of_the_master_ends_the_role(void **state)
     assert_int_equal(play_wait(&p), 0);
 }
 
+static void expect_refused(struct role_play *p, uint64_t generation, const char *why)
+{
+    play_expect(p, p->master, IPC_REFUSED);
+    assert_int_equal(unpack_u64(&p->in), generation);
+    assert_true(str_eq(unpack_str(&p->in), str_z(why)));
+    assert_true(unpack_end(&p->in));
+}
+
 static void test_generations(void **state)
 {
     (void)state;
@@ -132,8 +143,13 @@ static void test_generations(void **state)
     assert_int_equal(play_status(&p, "generation"), 2);
     hostname(&p, "refused.example");
     play_configure(&p);
+    expect_refused(&p, 3, "Invalid argument");
     assert_int_equal(play_status(&p, "generation"), 2); /* no APPLIED came before this answer */
-    assert_int_equal(play_status(&p, "configures"), 3);
+    hostname(&p, "reason.example");
+    play_configure(&p);
+    expect_refused(&p, 4, "it has a reason");
+    assert_int_equal(play_status(&p, "generation"), 2);
+    assert_int_equal(play_status(&p, "configures"), 4);
     assert_int_equal(play_status(&p, "refs"), 1);
     p.n_listeners = 0; /* the next one does not have the listener any more */
     hostname(&p, "third.example");

@@ -5,6 +5,7 @@
  *   push_role.c  the role: frames, files, status, `posthouse route`
  *   push_job.c   jobs and their results as frames
  *   push_plan.c  a route's plan, with the answers of the DNS
+ *   push_tried.c which host is asked first the next time
  *   push_run.c   connecting, sending, reuse
  *   push_sign.c  DKIM signatures
  *
@@ -31,6 +32,9 @@ struct push_sign;
 #define PUSH_INTERFACES_MAX 64
 struct push_interfaces { uint8_t addr[PUSH_INTERFACES_MAX][16]; size_t n; }; /* addresses of this host at the start */
 
+#define PUSH_TRIED 16384 /* messages that were put off, of which the host is known */
+struct push_tried { uint64_t message, target; };
+
 struct push {
     struct role *role;
     const struct push_interfaces *interfaces;
@@ -44,6 +48,8 @@ struct push {
     struct buf ca_file, credentials_text;
     struct arena credentials_arena;
     struct push_credentials *credentials;
+    struct push_tried tried[PUSH_TRIED]; /* by a hash of the message */
+    uint8_t tried_key[16];
     struct push_sign *signing;   /* all that are under way */
     uint64_t last_sign, dkim_signed;
     uint64_t connections, failed_connections, tls, reused, relayed, deferred, failed;
@@ -66,7 +72,7 @@ struct push_plan {
 
 /* Asks what the plan needs; done() is called when result.action is not ROUTE_WAIT, maybe from inside. */
 void push_plan_begin(struct push_plan *p, struct push *push, const struct route *route, str domain, uint64_t seed);
-/* The same route to another host (`posthouse queue redirect`), in the arena; NULL: no name of a host. */
+/* The same route to another host (`posthouse queue redirect`), without its log-in, in the arena; NULL: no name of a host. */
 const struct route *push_route_to(struct arena *a, const struct route *r, str host);
 void push_plan_end(struct push_plan *p);
 
@@ -143,6 +149,15 @@ void push_sign_begin(struct push_sign *s, struct push *p, struct push_job *j, bo
 void push_sign_end(struct push_sign *s);              /* forgets it; safe on an idle one */
 int push_sign_frame(struct push *p, struct ipc_frame *f); /* SIGNED */
 void push_sign_up(struct push *p);                    /* a new link to role keys */
+
+/* A number for an address and port, never 0. */
+uint64_t push_tried_number(const struct push *p, const struct route_target *t);
+/* It put the message off. */
+void push_tried_note(struct push *p, uint64_t message, const struct route_target *t);
+/* The number of who did last; 0: nobody, or it is forgotten. */
+uint64_t push_tried_by(struct push *p, uint64_t message);
+/* Moves that target before the others of its preference. */
+void push_tried_first(struct push *p, uint64_t target, struct arena *a, struct route_plan *plan);
 
 struct push_destination {
     char *key;

@@ -119,6 +119,7 @@ const struct route *push_route_to(struct arena *a, const struct route *r, str ho
     *copy = *r;
     copy->hops = hop;
     copy->n_hops = 1;
+    copy->auth = STR_NONE; /* the password is for the hosts that the route names */
     copy->fail_status = copy->fail_text = STR_NONE;
     return copy;
 }

@@ -245,6 +245,16 @@ static inline void job_confirm(struct stage *s, uint64_t id)
     play_send(s->p.peer[ROLE_STORE], IPC_JOB_DONE, &b, -1);
 }
 
+/* A counter of the role: what came over one link may be handled before what came over another. */
+static inline void status_becomes(struct stage *s, const char *key, uint64_t value)
+{
+    uint64_t is = 0;
+    for (int i = 0; i < PLAY_PATIENCE_MS / 5; i++, usleep(5000))
+        if ((is = play_status(&s->p, key)) == value)
+            return;
+    fail_msg("%s is %llu", key, (unsigned long long)is);
+}
+
 /* The next frame to the store is this job's result. */
 static inline struct job_result *job_result(struct stage *s, uint64_t id)
 {

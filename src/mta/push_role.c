@@ -97,6 +97,7 @@ static int start(struct role *r)
     r->env->random(key, sizeof(key));
     map_init(&p->destinations, DESTINATIONS_MAX, key);
     map_init(&p->jobs, JOBS_MAX, key);
+    memcpy(p->tried_key, key, sizeof(key));
     dns_client_init(&p->dns, r);
     if (role_peer(r, ROLE_STORE)->open)
         push_jobs_attach(p);

@@ -49,10 +49,9 @@ static void test_the_store_is_lost_while_sending(void **state)
     peer_hello(&c, "250 far.example\r\n");
     peer_content(&c, 2);
     close(TAKE_FD(s.p.peer[ROLE_STORE]));
-    assert_int_equal(play_status(&s.p, "jobs"), 1);
+    status_becomes(&s, "jobs", 1);
     peer_say(&c, "250 2.0.0 queued\r\n");
-    for (int i = 0; play_status(&s.p, "relayed") < 2; i++)
-        assert_true(i < PLAY_PATIENCE_MS && usleep(1000) == 0);
+    status_becomes(&s, "relayed", 2);
     play_peer(&s.p, ROLE_STORE);
     attached(&s, 1, 5, 99, 2);
     assert_int_equal(job_became(&s, 5, 1, 250, "2.0.0")->n, 2);
@@ -60,8 +59,8 @@ static void test_the_store_is_lost_while_sending(void **state)
     attached(&s, 1, 5, 99, 2);
     job_became(&s, 5, 1, 250, "2.0.0");
     job_confirm(&s, 5);
-    assert_int_equal(play_status(&s.p, "jobs"), 0);
-    assert_int_equal(play_status(&s.p, "relayed"), 2); /* counted once */
+    status_becomes(&s, "jobs", 0);
+    status_becomes(&s, "relayed", 2); /* counted once */
     play_peer(&s.p, ROLE_STORE);
     attached(&s, 0, 0, 0, 0);
     job_simple(&s, 6, "far.example"); /* the connection has survived all that */
@@ -88,7 +87,7 @@ static void test_the_store_is_back_before_the_result(void **state)
     job_send(&s, &(struct job_spec){ .id = 5, .message = 99, .destination = "far.example" }); /* it has it already */
     peer_say(&c, "250 2.0.0 queued\r\n");
     job_became(&s, 5, 1, 250, "2.0.0");
-    assert_int_equal(play_status(&s.p, "jobs"), 2);
+    status_becomes(&s, "jobs", 2);
     play_stop(&s.p);
 }
 
@@ -103,8 +102,7 @@ static void test_a_long_list_of_jobs(void **state)
     stage_up(&s, NULL, ""); /* the DNS is silent */
     for (uint32_t i = 1; i <= JOBS; i++)
         job_send(&s, &(struct job_spec){ .id = i, .destination = "far.example", .n = RECIPIENTS });
-    while (play_status(&s.p, "jobs") < JOBS)
-        usleep(1000);
+    status_becomes(&s, "jobs", JOBS);
     play_peer(&s.p, ROLE_STORE);
     for (bool last = false; !last; frames++) {
         play_expect(&s.p, s.p.peer[ROLE_STORE], IPC_JOB_ATTACH);
@@ -144,7 +142,7 @@ static void test_confirmations_of_nothing(void **state)
     job_became(&s, 5, 1, 250, "2.0.0");
     job_confirm(&s, 5);
     job_confirm(&s, 5);
-    assert_int_equal(play_status(&s.p, "jobs"), 0);
+    status_becomes(&s, "jobs", 0);
     play_stop(&s.p);
 }
 
@@ -225,7 +223,7 @@ static void test_jobs_that_are_none(void **state)
     b = BUF(64);
     pack_u64(&b, 1);
     spoiled(&s, IPC_DSN_MAKE, &b, true); /* not for this role */
-    assert_int_equal(play_status(&s.p, "jobs"), 0);
+    status_becomes(&s, "jobs", 0);
     play_stop(&s.p);
 }
 
@@ -245,7 +243,7 @@ static void test_a_job_cut_short(void **state)
         spoiled(&s, IPC_JOB, &part, true);
     }
     buf_done(&whole);
-    assert_int_equal(play_status(&s.p, "jobs"), 0);
+    status_becomes(&s, "jobs", 0);
     play_stop(&s.p);
 }
 
@@ -266,12 +264,13 @@ static void test_a_thousand_recipients(void **state)
     peer_talk(&c, "MAIL", "250 ok\r\n");
     for (int i = 0; i < 1000; i++)
         peer_talk(&c, "RCPT", refusal);
+    peer_talk(&c, "RSET", "250 ok\r\n");
     struct job_result *x = job_became(&s, 5, 3, 550, "5.1.1");
     assert_int_equal(x->n, 1000);
     assert_int_equal(x->r[999].outcome, 3);
     text_has(x->r[999].text, "5.1.1");
     job_confirm(&s, 5);
-    assert_int_equal(play_status(&s.p, "failed"), 1000);
+    status_becomes(&s, "failed", 1000);
     play_stop(&s.p);
 }
 
@@ -292,6 +291,7 @@ static void test_role_dns_is_away(void **state)
     job_confirm(&s, 2);
     s.zone = zone;
     play_peer(&s.p, ROLE_DNS);
+    play_status(&s.p, "jobs"); /* it has come */
     job_simple(&s, 3, "far.example");
     peer_accept(&s, &c, 0);
     peer_hello(&c, "250 far.example\r\n");
@@ -351,6 +351,23 @@ static void test_credentials(void **state)
     peer_say(&c, "235 2.7.0 ok\r\n");
     peer_take(&c);
     job_became(&s, 1, 1, 250, "2.0.0");
+    play_stop(&s.p);
+}
+
+/* An administrator sends the mail of a route elsewhere: the route's password does not go with it. */
+static void test_credentials_stay_with_their_hosts(void **state)
+{
+    (void)state;
+    _cleanup_stage_ struct stage s;
+    _cleanup_client_ struct play_client c = { .fd = -1 };
+    char host[32];
+    relay_up(&s, "isp me word\n");
+    snprintf(host, sizeof(host), "[127.0.0.4]:%u", s.port);
+    job_send(&s, &(struct job_spec){ .id = 2, .route = "out", .destination = "route out", .redirect = host });
+    peer_accept(&s, &c, 2);
+    peer_hello(&c, "250-other.example\r\n250 AUTH PLAIN\r\n");
+    peer_take(&c);
+    job_became(&s, 2, 1, 250, "2.0.0");
     play_stop(&s.p);
 }
 
@@ -488,6 +505,7 @@ int main(void)
         cmocka_unit_test(test_role_dns_is_away),
         cmocka_unit_test(test_what_the_dns_says),
         cmocka_unit_test(test_credentials),
+        cmocka_unit_test(test_credentials_stay_with_their_hosts),
         cmocka_unit_test(test_credentials_that_are_missing),
         cmocka_unit_test(test_credentials_that_are_refused),
         cmocka_unit_test(test_questions_of_the_command),

@@ -89,6 +89,16 @@ static str keep(struct push_job *j, str s)
     return copy.p ? copy : STR_NONE;
 }
 
+static void note_deferral(struct push_run *run)
+{
+    const struct push_job *j = run->job;
+    for (uint32_t i = 0; i < j->n; i++)
+        if (j->results[i].outcome == SMTP_DEFERRED && j->results[i].code) {
+            push_tried_note(run->push, j->message, run->winner->target);
+            return;
+        }
+}
+
 /* The job's results go to the store; the run waits for its word that they are in the journal. */
 static void report(struct push_run *run)
 {
@@ -105,6 +115,7 @@ static void report(struct push_run *run)
         j->how.reused = run->messages > 1;
         run->push->reused += j->how.reused;
         buf_done(&mta);
+        note_deferral(run);
     } else {
         j->how.mta = keep(j, buf_str(&run->last.mta));
     }
@@ -116,6 +127,7 @@ static void report(struct push_run *run)
 static void give_up(struct push_run *run, bool site, uint8_t outcome)
 {
     run->job->how.site_failed = site;
+    loop_cancel(run->push->role->loop, &run->timer);
     push_job_results(run->job, outcome, run->last.code, buf_str(&run->last.status), buf_str(&run->last.text));
     report(run);
 }
@@ -380,6 +392,7 @@ static void plan_ready(struct push_plan *p)
         give_up(run, plan->action == ROUTE_DEFER, plan->action == ROUTE_DEFER ? SMTP_DEFERRED : SMTP_FAILED);
         return;
     }
+    push_tried_first(run->push, push_tried_by(run->push, run->job->message), &p->arena, &p->result);
     run->state = RUN_CONNECTING;
     run->timer.fire = race;
     connect_more(run);
@@ -418,11 +431,14 @@ static bool usable(const struct push_run *run)
            loop_now(run->push->role->loop) - run->born < PUSH_LIFE_MS && smtp_send_ready(&run->winner->send);
 }
 
-/* A run at rest for the next job. *out_soon: how many will be there in a moment. */
-static struct push_run *find_run(struct push_destination *d, size_t *out_soon)
+/* A run at rest for the next job, that goes to who put it off before. *out_soon: how many will be there in a moment. */
+static struct push_run *find_run(struct push_destination *d, const struct push_job *j, size_t *out_soon)
 {
     *out_soon = 0;
     for (struct push_run *run = d->runs; run; run = run->next) {
+        uint64_t tried = push_tried_by(run->push, j->message);
+        if (tried && run->winner && push_tried_number(run->push, run->winner->target) != tried)
+            continue;
         if (run->state == RUN_IDLE && usable(run))
             return run;
         *out_soon += run->state == RUN_REPORTED && usable(run);
@@ -436,7 +452,7 @@ static void assign(struct push *p, struct push_destination *d)
     for (const struct push_job *j = d->waiting; j; j = j->next)
         waiting++;
     while (d->waiting) {
-        struct push_run *run = find_run(d, &soon);
+        struct push_run *run = find_run(d, d->waiting, &soon);
         if (!run && waiting <= soon)
             return;
         if (!run)

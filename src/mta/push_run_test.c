@@ -42,9 +42,9 @@ static void test_a_job_and_its_result(void **state)
     text_is(x->r[0].text, "250-2.0.0 one\n250 2.0.0 two");
     assert_false(x->site_failed || x->reused || x->tls.n);
     job_confirm(&s, 5);
-    assert_int_equal(play_status(&s.p, "relayed"), 1);
-    assert_int_equal(play_status(&s.p, "jobs"), 0);
-    assert_int_equal(play_status(&s.p, "connections_open"), 1);
+    status_becomes(&s, "relayed", 1);
+    status_becomes(&s, "jobs", 0);
+    status_becomes(&s, "connections_open", 1);
     play_stop(&s.p);
     client_expect_end(&c); /* an idle connection is closed at the end */
 }
@@ -101,7 +101,7 @@ static void test_a_race_of_two_addresses(void **state)
         client_expect_end(&slow); /* the loser is closed */
         peer_take(&quick);
         job_became(&s, 1, 1, 250, "2.0.0");
-        assert_int_equal(play_status(&s.p, "connections"), 1);
+        status_becomes(&s, "connections", 1);
         play_stop(&s.p);
     }
 }
@@ -146,7 +146,7 @@ static void test_the_next_preference_only_when_all_failed(void **state)
     struct job_result *x = job_became(&s, 1, 1, 250, "2.0.0");
     snprintf(mta, sizeof(mta), "later.far.example [127.0.0.4]:%u", s.port);
     assert_true(str_eq(x->mta, str_z(mta)));
-    assert_int_equal(play_status(&s.p, "failed_connections"), 2);
+    status_becomes(&s, "failed_connections", 2);
     play_stop(&s.p);
 }
 
@@ -167,8 +167,8 @@ static void test_all_have_failed(void **state)
     text_has(x->mta, "later.far.example [127.0.0.4]");
     assert_true(now_ms() - began < 1500); /* a refusal ends the wait for the next address */
     job_confirm(&s, 1);
-    assert_int_equal(play_status(&s.p, "connections_open"), 0);
-    assert_int_equal(play_status(&s.p, "jobs"), 0);
+    status_becomes(&s, "connections_open", 0);
+    status_becomes(&s, "jobs", 0);
     play_stop(&s.p);
 }
 
@@ -227,7 +227,7 @@ static void test_tls_and_no_way_around_it(void **state)
     text_has(x->tls, "TLS1.3");
     job_confirm(&s, 1);
     client_close(&c);
-    play_status(&s.p, "tls");
+    status_becomes(&s, "jobs", 0);
     job_send(&s, &(struct job_spec){ .id = 2, .route = "safe", .destination = "route safe far.example" });
     peer_accept(&s, &d, 0);
     peer_hello(&d, "250 far.example\r\n"); /* no STARTTLS */
@@ -256,7 +256,7 @@ static void test_a_connection_is_used_again(void **state)
     peer_take(&c);
     assert_true(job_became(&s, 2, 1, 250, "2.0.0")->reused);
     job_confirm(&s, 2);
-    assert_int_equal(play_status(&s.p, "reused"), 1);
+    status_becomes(&s, "reused", 1);
     job_simple(&s, 3, "far.example"); /* comes to an idle one */
     peer_take(&c);
     assert_true(job_became(&s, 3, 1, 250, "2.0.0")->reused);
@@ -278,7 +278,7 @@ static void test_two_jobs_at_once_have_two_connections(void **state)
     peer_take(&c);
     struct job_result *x = job_result(&s, s.result.job == 1 ? 2 : 1);
     job_confirm(&s, x->job);
-    assert_int_equal(play_status(&s.p, "connections_open"), 2);
+    status_becomes(&s, "connections_open", 2);
     play_stop(&s.p);
 }
 
@@ -298,7 +298,7 @@ static void test_an_idle_connection_leaves(void **state)
     peer_talk(&c, "QUIT", "221 bye\r\n");
     assert_in_range(now_ms() - began, 4000, 9000);
     client_expect_end(&c);
-    assert_int_equal(play_status(&s.p, "connections_open"), 0);
+    status_becomes(&s, "connections_open", 0);
     play_stop(&s.p);
 }
 
@@ -314,7 +314,7 @@ static void dies_idle(void (*die)(struct play_client *c))
     peer_take(&c);
     job_became(&s, 1, 1, 250, "2.0.0");
     job_confirm(&s, 1);
-    play_status(&s.p, "jobs");
+    status_becomes(&s, "jobs", 0);
     if (die)
         die(&c);
     job_simple(&s, 2, "far.example");
@@ -326,7 +326,7 @@ static void dies_idle(void (*die)(struct play_client *c))
     peer_hello(&d, "250 far.example\r\n");
     peer_take(&d);
     job_became(&s, 2, 1, 250, "2.0.0");
-    assert_int_equal(play_status(&s.p, "deferred"), 0);
+    status_becomes(&s, "deferred", 0);
     play_stop(&s.p);
 }
 

@@ -1,4 +1,6 @@
-/* The envelope of a message: MAIL, RCPT, DATA judged by policy and directory. */
+/* The envelope of a message: MAIL, RCPT, DATA judged by policy and directory. What judging takes (facts, steps, results
+ * of the directory, texts of refusals) lies in in->scratch and goes with the command; the transaction keeps what its
+ * record needs. */
 #include <errno.h>
 #include <sys/statvfs.h>
 #include "session/smtp_session.h"
@@ -54,11 +56,11 @@ static void count_refusal(struct smtp_session *s, int code)
         s->in->count.deferred++;
 }
 
-bool smtp_envelope_judge(struct smtp_session *s, enum policy_stage at, const struct policy_session *ps,
-                         const char *event)
+/* As smtp_envelope_judge(), but leaves its work in the scratch. */
+static bool judge(struct smtp_session *s, enum policy_stage at, const struct policy_session *ps, const char *event)
 {
     struct policy_verdict v;
-    struct policy_facts facts = { .arena = s->tx.open ? &s->tx.arena : &s->arena };
+    struct policy_facts facts = { .arena = &s->in->scratch };
     const struct policy_rules *rules = rules_of(s);
     smtp_policy_decide(s->tx.policy ? s->tx.policy : s->policy, rules, ps, at, &facts, &v);
     bool ok = v.action == POLICY_PERMIT;
@@ -85,6 +87,14 @@ bool smtp_envelope_judge(struct smtp_session *s, enum policy_stage at, const str
     count_refusal(s, v.code);
     reply(s, v.code, v.enhanced, v.text);
     return false;
+}
+
+bool smtp_envelope_judge(struct smtp_session *s, enum policy_stage at, const struct policy_session *ps,
+                         const char *event)
+{
+    bool ok = judge(s, at, ps, event);
+    arena_clear(&s->in->scratch);
+    return ok;
 }
 
 void smtp_envelope_refuse(struct smtp_session *s, const char *event, str recipient, const struct smtp_refusal *why,
@@ -128,17 +138,20 @@ static bool room(struct smtp_session *s, uint64_t size)
 {
     struct smtp_in *in = s->in;
     const struct conf *c = s->policy->config->conf;
-    str why = STR_NONE;
-    if (in->log_dead)
+    str why, change;
+    if (in->log_dead) {
         why = S("The disk of this host has failed; try again later");
-    else if (in->reported > in->applied && in->reported > in->applied && in->reported - in->applied > BACKLOG_MAX)
+        change = S("look at the disk that holds the receive log (event log_failed)");
+    } else if (in->reported > in->applied && in->reported - in->applied > BACKLOG_MAX) {
         why = S("This host is busy placing mail; try again later");
-    else if (free_bytes(in) < c->min_free + size)
+        change = S("wait until role store has placed what was received (backlog_bytes in `posthouse status`), and see what it waits for");
+    } else if (free_bytes(in) < c->min_free + size) {
         why = S("Not enough disk space; try again later");
-    if (!why.n)
+        change = S("free disk space, or lower `min_free`");
+    } else {
         return true;
-    smtp_envelope_refuse(s, "mail", STR_NONE, &(struct smtp_refusal){ 452, S("4.3.1"), why },
-                         S("free disk space, or lower `min_free`"));
+    }
+    smtp_envelope_refuse(s, "mail", STR_NONE, &(struct smtp_refusal){ 452, S("4.3.1"), why }, change);
     return false;
 }
 
@@ -148,12 +161,12 @@ static str default_domain(const struct conf *c)
 }
 
 /* Canonical form with the default domain where none was given. */
-static str complete(struct smtp_session *s, const struct address *path)
+static str complete(struct smtp_session *s, struct arena *to, const struct address *path)
 {
     struct address a = *path;
     if (!a.domain.n)
         a.domain = default_domain(s->policy->config->conf);
-    return address_canonical(&s->tx.arena, &a);
+    return address_canonical(to, &a);
 }
 
 void smtp_envelope_mail(struct smtp_session *s, const struct smtp_event *ev)
@@ -166,7 +179,7 @@ void smtp_envelope_mail(struct smtp_session *s, const struct smtp_event *ev)
     s->tx.mail.auth = STR_NONE;
     s->tx.mail.envid = arena_dup(&s->tx.arena, ev->mail.envid);
     s->tx.sender_null = ev->path.local.n == 0 && ev->path.domain.n == 0;
-    s->tx.sender = s->tx.sender_null ? STR_NONE : complete(s, &ev->path);
+    s->tx.sender = s->tx.sender_null ? STR_NONE : complete(s, &s->tx.arena, &ev->path);
     bool ok = room(s, ev->mail.size);
     if (ok) {
         smtp_session_policy(s, &ps);
@@ -190,7 +203,7 @@ static bool reachable(struct smtp_session *s, str recipient)
 {
     struct directory_result r;
     struct smtp_refusal no = { 550, S("5.1.1"), STR_NONE };
-    if (directory_resolve(&s->tx.policy->config->directory, &s->tx.arena, recipient, &r) < 0) {
+    if (directory_resolve(&s->tx.policy->config->directory, &s->in->scratch, recipient, &r) < 0) {
         smtp_envelope_refuse(
             s, "rcpt", recipient,
             &(struct smtp_refusal){ 451, S("4.3.0"), S("Out of memory while resolving the recipient") },
@@ -198,7 +211,7 @@ static bool reachable(struct smtp_session *s, str recipient)
         return false;
     }
     if (r.class == DIRECTORY_UNKNOWN && !returns(s, recipient)) {
-        no.text = arena_printf(&s->tx.arena, "<%.*s>: no such mailbox here", STR_ARG(recipient));
+        no.text = arena_printf(&s->in->scratch, "<%.*s>: no such mailbox here", STR_ARG(recipient));
         smtp_envelope_refuse(s, "rcpt", recipient, &no,
                              S("make the account (posthouse account add), or an alias that leads to one"));
         return false;
@@ -206,7 +219,7 @@ static bool reachable(struct smtp_session *s, str recipient)
     if (r.class != DIRECTORY_FOREIGN || s->listener->service != CONF_LMTP)
         return true;
     no.enhanced = S("5.7.1");
-    no.text = arena_printf(&s->tx.arena, "<%.*s>: LMTP delivers to mailboxes of this host alone", STR_ARG(recipient));
+    no.text = arena_printf(&s->in->scratch, "<%.*s>: LMTP delivers to mailboxes of this host alone", STR_ARG(recipient));
     smtp_envelope_refuse(s, "rcpt", recipient, &no, S("send to an address of this host's domains, or by SMTP"));
     return false;
 }
@@ -222,20 +235,20 @@ static bool is_duplicate(const struct smtp_transaction *tx, str recipient)
 static bool add_recipient(struct smtp_session *s, str recipient, const struct smtp_rcpt_params *params)
 {
     struct smtp_recipient *r = ARENA_NEW(&s->tx.arena, struct smtp_recipient);
-    if (!r)
+    str address = arena_dup(&s->tx.arena, recipient), orcpt = arena_dup(&s->tx.arena, params->orcpt);
+    if (!r || !address.p || !orcpt.p)
         return false;
-    r->record = (struct record_recipient){ .address = recipient, .notify = params->notify,
-                                           .orcpt = arena_dup(&s->tx.arena, params->orcpt) };
+    r->record = (struct record_recipient){ .address = address, .notify = params->notify, .orcpt = orcpt };
     *s->tx.recipients_end = r;
     s->tx.recipients_end = &r->next;
     s->tx.n_recipients++;
     return true;
 }
 
-void smtp_envelope_rcpt(struct smtp_session *s, const struct smtp_event *ev)
+static void rcpt(struct smtp_session *s, const struct smtp_event *ev)
 {
     struct policy_session ps;
-    str recipient = complete(s, &ev->path);
+    str recipient = complete(s, &s->in->scratch, &ev->path);
     s->early |= ev->early;
     smtp_session_policy(s, &ps);
     ps.recipient = recipient;
@@ -244,7 +257,7 @@ void smtp_envelope_rcpt(struct smtp_session *s, const struct smtp_event *ev)
         reply(s, 452, S("4.5.3"), S("Too many recipients"));
         return;
     }
-    if (!smtp_envelope_judge(s, POLICY_RECIPIENT, &ps, "rcpt") || !reachable(s, recipient))
+    if (!judge(s, POLICY_RECIPIENT, &ps, "rcpt") || !reachable(s, recipient))
         return;
     if (s->tx.n_recipients < 100 && is_duplicate(&s->tx, recipient)) {
         reply(s, 250, S("2.1.5"), S("Recipient ok (already named)"));
@@ -255,6 +268,12 @@ void smtp_envelope_rcpt(struct smtp_session *s, const struct smtp_event *ev)
         return;
     }
     reply(s, 250, S("2.1.5"), S("Recipient ok"));
+}
+
+void smtp_envelope_rcpt(struct smtp_session *s, const struct smtp_event *ev)
+{
+    rcpt(s, ev);
+    arena_clear(&s->in->scratch);
 }
 
 void smtp_envelope_data(struct smtp_session *s, const struct smtp_event *ev)

@@ -110,6 +110,7 @@ static int configure(struct role *r)
     int e = smtp_policy_new(r->config, &policy, &error);
     if (e < 0) {
         events_say(&r->events, EVENT_ERROR, "configuration_refused", error.text);
+        role_refuse(r, error.text);
         return e;
     }
     smtp_policy_unref(in->policy);
@@ -289,7 +290,7 @@ int smtp_in_run(const struct smtp_agent *mta, const struct smtp_agent *msa)
 {
     static struct smtp_in in;
     static struct smtp_server_config engines[ROLE_LISTENERS_MAX];
-    in = (struct smtp_in){ .mta = mta, .msa = msa, .engine = engines };
+    in = (struct smtp_in){ .mta = mta, .msa = msa, .engine = engines, .scratch = ARENA(TRANSACTION_MEMORY_MAX) };
     in.waiting_end = &in.waiting;
     in.tls.alpn = "smtp";
     return role_run(&ops, &in);

@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <setjmp.h>
 #include <cmocka.h>
+#include "message/loop_mark.h"
 #include "session/smtp_play.h"
 #include "session/smtp_session.h"
 
@@ -186,6 +187,57 @@ static void test_a_careful_role_makes_no_card(void **state)
     play_stop(&p);
 }
 
+/* What an address of ours has forwarded already stands in the record; nobody else can say so. */
+static void test_marks_of_this_host(void **state)
+{
+    (void)state;
+    _cleanup_play_ struct role_play p;
+    _cleanup_client_ struct play_client c = { .fd = -1 };
+    _cleanup_message_ struct play_message m = { 0 };
+    _cleanup_buf_ struct buf lines = BUF(1 << 20);
+    const uint8_t key[17] = "0123456789abcdef", other[17] = "fedcba9876543210";
+    play_smtp(&p, "");
+    play_greeted(&p, &c, PLAY_SMTP);
+    loop_mark_write(&lines, key, S("list@example.org"));
+    for (int round = 0; round < 2; round++) {
+        play_message_done(&m);
+        if (round == 1)
+            play_file(&p, "host_key", str_of(key, 16));
+        play_status(&p, "messages");
+        begin(&c);
+        client_send(&c, buf_str(&lines));
+        client_send(&c, S("Delivered-To: info@example.org\r\nDelivered-To: bob@example.org (posthouse 0123456789abcdef)\r\n"));
+        buf_clear(&lines);
+        loop_mark_write(&lines, other, S("anna@example.org")); /* of another host */
+        client_send(&c, buf_str(&lines));
+        buf_clear(&lines);
+        loop_mark_write(&lines, key, S("info@example.org"));
+        client_send(&c, S("Subject: x\r\n\r\n"));
+        client_send(&c, buf_str(&lines)); /* in the body it is none */
+        client_send(&c, S(".\r\n"));
+        play_read(&p, play_synced(&p), &m);
+        client_expect(&c, "250");
+        assert_int_equal(m.record.n_delivered_to, round);
+        buf_clear(&lines);
+        loop_mark_write(&lines, key, S("List@example.org"));
+    }
+    assert_true(str_eq(m.record.delivered_to[0], S("List@example.org")));
+    buf_clear(&lines);
+    for (int i = 0; i < 200; i++) {
+        char address[64];
+        snprintf(address, sizeof(address), "a%d@example.org", i);
+        loop_mark_write(&lines, key, str_z(address));
+    }
+    begin(&c);
+    client_send(&c, buf_str(&lines));
+    client_send(&c, S("\r\nx\r\n.\r\n"));
+    play_message_done(&m);
+    play_read(&p, play_synced(&p), &m);
+    client_expect(&c, "250");
+    assert_in_range(m.record.n_delivered_to, 10, 199); /* as many as are kept, and no more */
+    play_stop(&p);
+}
+
 static void submit(struct play_client *c, str header, const char *want)
 {
     client_talk(c, "MAIL FROM:<anna@example.org>\r\n", "250");
@@ -302,6 +354,7 @@ int main(void)
         cmocka_unit_test(test_what_is_refused_is_not_stored),
         cmocka_unit_test(test_hops_at_the_limit),
         cmocka_unit_test(test_a_careful_role_makes_no_card),
+        cmocka_unit_test(test_marks_of_this_host),
         cmocka_unit_test(test_the_agent_judges_and_repairs_the_header),
         cmocka_unit_test(test_a_submitted_header_has_a_ceiling),
         cmocka_unit_test(test_a_refused_header_gives_its_memory_back),

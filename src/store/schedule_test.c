@@ -247,9 +247,9 @@ static void test_scarce_jobs_are_for_who_answers(void **state)
     _cleanup_schedule_ struct schedule *s = schedule_new(&standard);
     struct schedule_job j;
     char key[32];
-    uint32_t good = add(s, "good.example", 1, 0);
+    add(s, "good.example", 1, 0);
     assert_true(schedule_next(s, 1, &j));
-    schedule_done(s, good, SCHEDULE_GOOD, 2);
+    schedule_done(s, j.destination, SCHEDULE_GOOD, 2);
     for (uint64_t m = 2; m <= 3000; m++) {
         snprintf(key, sizeof(key), "hangs%u.example", (unsigned)m);
         add(s, key, m, 2);
@@ -263,7 +263,7 @@ static void test_scarce_jobs_are_for_who_answers(void **state)
     assert_int_equal(schedule_wait(s, 3), 0);
     assert_true(schedule_next(s, 3, &j));
     assert_int_equal(j.message, 9999);
-    schedule_done(s, good, SCHEDULE_SITE_FAILED, 4); /* it is one of the others now */
+    schedule_done(s, j.destination, SCHEDULE_SITE_FAILED, 4); /* it is one of the others now */
     add(s, "good.example", 10000, 4);
     assert_false(schedule_next(s, 5, &j));
 }

@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 #include "message/card.h"
+#include "store/index_queue.h"
 #include "store/store_internal.h"
 
 #define META_MAX ((size_t)1 << 26)
@@ -192,20 +193,20 @@ static void close_last(struct check *c)
     c->last.log = STR_NONE;
 }
 
-static bool open_last(struct check *c, const struct index_message *m)
+static bool open_last(struct check *c, str log, uint64_t segment)
 {
-    if (str_eq(c->last.log, m->log) && c->last.segment == m->position.segment)
+    if (str_eq(c->last.log, log) && c->last.segment == segment)
         return c->last.fd >= 0;
     close_last(c);
-    if (!log_name_valid(m->log))
+    if (!log_name_valid(log))
         return false;
-    memcpy(c->last_log, m->log.p, m->log.n);
-    c->last.log = str_of(c->last_log, m->log.n);
-    c->last.segment = m->position.segment;
+    memcpy(c->last_log, log.p, log.n);
+    c->last.log = str_of(c->last_log, log.n);
+    c->last.segment = segment;
     char name[32];
-    segment_name(m->position.segment, name);
+    segment_name(segment, name);
     _cleanup_buf_ struct buf path = BUF(256);
-    buf_addf(&path, "log/%.*s/%s", STR_ARG(m->log), name);
+    buf_addf(&path, "log/%.*s/%s", STR_ARG(log), name);
     buf_addc(&path, '\0');
     int fd = path.failed ? -1 : openat(c->data_fd, path.p, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
     if (fd >= 0 && segment_reader_open(fd, &c->last.reader) < 0)
@@ -214,21 +215,46 @@ static bool open_last(struct check *c, const struct index_message *m)
     return fd >= 0;
 }
 
+static bool is_there(struct check *c, str log, struct log_position at, uint64_t content_len, uint32_t meta_len)
+{
+    char head[RECORD_HEADER_SIZE];
+    struct record_header h;
+    return open_last(c, log, at.segment) &&
+           segment_pread(c->last.fd, head, sizeof(head), at.offset) == sizeof(head) &&
+           record_header_decode(str_of(head, sizeof(head)), c->last.reader.header.key, at.offset, &h) == 1 &&
+           h.content_len == content_len && h.meta_len == meta_len && record_end(&h) <= c->last.reader.size;
+}
+
+/* Is what waits to be sent there? */
+static int check_queue(struct check *c)
+{
+    struct arena a = ARENA(ARENA_BYTES);
+    uint64_t lsn = 0, n = 0;
+    int r;
+    while ((r = index_queue_next(c->index, lsn, &lsn)) == 1) {
+        struct index_queue_message m;
+        struct index_queue_recipient *list;
+        size_t n_list;
+        arena_clear(&a);
+        r = index_queue_load(c->index, &a, lsn, &m, &list, &n_list);
+        if (r < 0)
+            break;
+        n++;
+        if (!is_there(c, m.log, m.position, m.content_len, m.meta_len))
+            say(c, true, "queued message %llu is missing (log %.*s segment %llu offset %llu)", (unsigned long long)lsn,
+                STR_ARG(m.log), (unsigned long long)m.position.segment, (unsigned long long)m.position.offset);
+    }
+    arena_done(&a);
+    if (r == 0 && n)
+        say(c, false, "queue: %llu messages", (unsigned long long)n);
+    return MIN(r, 0);
+}
+
 /* Is what the journal placed there? */
 static int check_message(void *arg, const struct index_message *m)
 {
     struct check *c = arg;
-    char head[RECORD_HEADER_SIZE];
-    struct record_header h;
-    bool there = open_last(c, m);
-    if (there)
-        there = segment_pread(c->last.fd, head, sizeof(head), m->position.offset) == sizeof(head);
-    str bytes = str_of(head, sizeof(head));
-    if (there)
-        there = record_header_decode(bytes, c->last.reader.header.key, m->position.offset, &h) == 1;
-    if (there)
-        there = h.content_len == m->content_len && h.meta_len == m->meta_len && record_end(&h) <= c->last.reader.size;
-    if (!there)
+    if (!is_there(c, m->log, m->position, m->content_len, m->meta_len))
         say(c, true, "mailbox %llu UID %u: its message is missing (log %.*s segment %llu offset %llu)",
             (unsigned long long)m->mailbox, m->uid, STR_ARG(m->log), (unsigned long long)m->position.segment,
             (unsigned long long)m->position.offset);
@@ -279,6 +305,8 @@ static int check_all(struct check *c, bool locked)
         say(c, true, "the index knows more than the journal: the end of the journal was lost");
     if (r == 0)
         r = index_walk(c->index, 0, check_message, c);
+    if (r == 0)
+        r = check_queue(c);
     index_close(live);
     index_close(c->index);
     return r;

@@ -20,6 +20,7 @@
 #define PAUSED_MAX 10000
 #define RECIPIENTS_BYTES 40000  /* of a job: it fits in a frame */
 #define RECIPIENT_BYTES 13
+#define TOLD_MAX 4096           /* of a sweep, put in order at a time */
 #define REDIRECT_MAX 255
 #define KEY_MAX (ROUTE_DESTINATION_MAX + REDIRECT_MAX + 45)
 #define JOB_MEMORY ((size_t)1 << 26)
@@ -468,34 +469,84 @@ static int lease_all(struct store *s)
     return r == -EAGAIN ? 0 : MIN(r, 0);
 }
 
-struct told { struct store *s; int r; };
+/* What a sweep tells, gathered: recipients of one message share a record, and so a notice. */
+struct told { enum schedule_told what; uint32_t destination; str key; struct schedule_item item; };
+struct telling { struct store *s; int r; struct arena keys; struct told list[TOLD_MAX]; size_t n; };
+
+static int compare_told(const void *a, const void *b)
+{
+    const struct told *x = a, *y = b;
+    if (x->item.message != y->item.message)
+        return x->item.message < y->item.message ? -1 : 1;
+    if (x->what != y->what || x->destination != y->destination)
+        return x->what != y->what ? (x->what < y->what ? -1 : 1) : x->destination < y->destination ? -1 : 1;
+    return x->item.index < y->item.index ? -1 : x->item.index > y->item.index;
+}
+
+static void stage_told(struct telling *t)
+{
+    struct schedule_item items[QUEUE_TOLD_MAX];
+    qsort(t->list, t->n, sizeof(t->list[0]), compare_told);
+    for (size_t i = 0; i < t->n;) {
+        const struct told *first = &t->list[i];
+        size_t n = 0;
+        for (; i < t->n && n < QUEUE_TOLD_MAX && t->list[i].item.message == first->item.message &&
+               t->list[i].what == first->what && t->list[i].destination == first->destination; i++)
+            items[n++] = t->list[i].item;
+        if (t->r == 0)
+            t->r = queue_stage_told(t->s, first->what, items, n, first->key);
+        if (t->r < 0)
+            t->s->queue->overflow = true; /* they are in the index still */
+    }
+    t->n = 0;
+    arena_clear(&t->keys);
+}
 
 static void tell_swept(void *arg, enum schedule_told what, uint32_t destination, const struct schedule_item *item)
 {
-    struct told *t = arg;
+    struct telling *t = arg;
     struct schedule_state state;
     uint32_t at = destination;
-    str key = schedule_destinations(t->s->queue->schedule, &at, &state) && state.id == destination ? state.key
-    : STR_NONE;
-    if (t->r == 0)
-        t->r = queue_stage_told(t->s, what, item, key);
+    const struct told *before = t->n ? &t->list[t->n - 1] : NULL;
+    str key = STR_NONE;
+    if (before && before->destination == destination)
+        key = before->key;
+    else if (schedule_destinations(t->s->queue->schedule, &at, &state) && state.id == destination)
+        key = arena_dup(&t->keys, state.key);
+    t->list[t->n++] = (struct told){ .what = what, .destination = destination, .key = key, .item = *item };
+    if (t->n == TOLD_MAX)
+        stage_told(t);
+}
+
+static int tell_senders(struct store *s, uint64_t now)
+{
+    _cleanup_free_ struct telling *t = malloc(sizeof(*t));
+    if (!t)
+        return -ENOMEM;
+    t->s = s;
+    t->r = 0;
+    t->n = 0;
+    t->keys = ARENA(JOB_MEMORY);
+    schedule_sweep(s->queue->schedule, now, tell_swept, t);
+    stage_told(t);
+    arena_done(&t->keys);
+    return t->r;
 }
 
 /* Once a minute. */
 static int sweep(struct store *s, uint64_t now)
 {
     struct queue *q = s->queue;
-    struct told t = { .s = s };
     q->next_sweep_ms = now + SWEEP_EVERY_MS;
-    schedule_sweep(q->schedule, now, tell_swept, &t);
+    int r = tell_senders(s, now);
     uint64_t until = queue_us(now) + HOUR_US;
     if (q->overflow && schedule_items(q->schedule) < ITEMS_MAX / 2)
         queue_reload(s);
     else if (!q->loading && until > q->loaded.due_us)
         begin_load(q, until);
-    if (q->owed_overflow && q->owed.n == 0 && t.r == 0)
-        t.r = queue_owed_load(s);
-    return t.r;
+    if (q->owed_overflow && q->owed.n == 0 && r == 0)
+        r = queue_owed_load(s);
+    return r;
 }
 
 int store_queue_run(struct store *s)

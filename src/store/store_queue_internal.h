@@ -40,6 +40,7 @@ struct queue_open { /* a job */
     uint32_t group;
     uint8_t priority;
     bool bounce, attached;        /* attached: known to who sends */
+    bool reread;                  /* its rows were not loaded yet when it was given out: see queue_release() */
     uint64_t ticket;              /* its result is durable with that LSN; 0: none yet */
     enum schedule_verdict verdict;
     struct queue_open *next_done;
@@ -143,7 +144,9 @@ uint8_t queue_owes(uint8_t outcome, uint8_t notify, bool bounce, bool last_resor
 /* Puts the items of a job back, due then, and forgets it. */
 void queue_release(struct store *s, struct queue_open *o, enum schedule_verdict verdict, uint64_t due);
 void queue_again(struct store *s, struct queue_open *o, const struct queue_item *i, uint64_t due); /* one of them */
-int queue_stage_told(struct store *s, enum schedule_told what, const struct schedule_item *item, str key);
+/* Of recipients of one message at one destination, at most that many: one record, so one notice. */
+#define QUEUE_TOLD_MAX 256
+int queue_stage_told(struct store *s, enum schedule_told what, const struct schedule_item *items, size_t n, str key);
 
 /* store_queue_dsn.c */
 int queue_owe(struct store *s, uint64_t event, uint64_t message, uint8_t owed);

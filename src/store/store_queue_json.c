@@ -36,6 +36,17 @@ void json_begin(struct buf *b)
     buf_addc(b, '{');
 }
 
+void json_open(struct buf *b, const char *key)
+{
+    add_key(b, key);
+    buf_addc(b, '{');
+}
+
+void json_close(struct buf *b)
+{
+    buf_addc(b, '}');
+}
+
 void json_str(struct buf *b, const char *key, str value)
 {
     add_key(b, key);

@@ -166,7 +166,13 @@ int queue_query_walk(struct store *s, const struct queue_query *q, int (*each)(v
 
 /* Answers */
 
-struct page { struct buf *out; uint64_t next; bool full; };
+struct page {
+    struct buf *out;
+    uint64_t next;
+    bool full;
+    const struct index_queue_recipient *list; /* of the message that is shown */
+    size_t n;
+};
 
 static void put_id(struct buf *b, const struct index_queue_message *m)
 {
@@ -250,11 +256,15 @@ static int attempt_line(void *arg, const struct index_queue_attempt *t)
     if (p->out->n > PAGE_BYTES)
         return p->full = true;
     json_begin(p->out);
-    json_u64(p->out, "attempt", t->attempts);
-    json_u64(p->out, "index", t->index);
+    json_open(p->out, "attempt");
+    json_u64(p->out, "number", t->attempts);
+    for (size_t i = 0; i < p->n; i++)
+        if (p->list[i].index == t->index)
+            json_str(p->out, "recipient", p->list[i].address);
     json_time(p->out, "time", t->at_us);
     json_str(p->out, "outcome", str_z(t->outcome < QUEUE_OUTCOMES ? outcome_names[t->outcome] : ""));
     put_reply(p->out, t->code, t->status, t->text, t->mta, t->tls);
+    json_close(p->out);
     json_end(p->out);
     return 0;
 }
@@ -262,9 +272,11 @@ static int attempt_line(void *arg, const struct index_queue_attempt *t)
 static void put_message(struct buf *b, const struct index_queue_message *m)
 {
     json_begin(b);
+    json_open(b, "message");
     put_id(b, m);
     json_str(b, "sender", m->sender);
-    json_str(b, "envid", m->envid);
+    if (m->envid.n)
+        json_str(b, "envid", m->envid);
     json_time(b, "received", m->received_us);
     json_u64(b, "size", m->content_len);
     json_u64(b, "ret", m->ret);
@@ -273,7 +285,7 @@ static void put_message(struct buf *b, const struct index_queue_message *m)
     json_str(b, "log", m->log);
     json_u64(b, "segment", m->position.segment);
     json_u64(b, "offset", m->position.offset + RECORD_HEADER_SIZE);
-    json_u64(b, "message", 1);
+    json_close(b);
     json_end(b);
 }
 
@@ -288,8 +300,8 @@ static int do_show(struct store *s, const struct queue_query *q, struct buf *out
 {
     struct arena a = ARENA(ROW_MEMORY);
     struct index_queue_message m;
-    struct index_queue_recipient *list;
-    size_t n;
+    struct index_queue_recipient *list = NULL;
+    size_t n = 0;
     int r = store_commit_deferred(s);
     if (r == 0)
         r = index_queue_load(s->index, &a, q->id, &m, &list, &n);
@@ -298,15 +310,15 @@ static int do_show(struct store *s, const struct queue_query *q, struct buf *out
     else if (r == 0)
         put_error(out, S("there is no such message in the queue (any more)"));
     *out_ok = r == 1;
-    arena_done(&a);
-    if (r != 1)
-        return r;
-    struct page p = { .out = out };
+    struct page p = { .out = out, .list = list, .n = n };
     uint64_t more;
-    r = queue_query_walk(s, q, list_line, &p, &more);
-    if (r == 0 && !p.full)
-        r = MIN(index_queue_attempts(s->index, q->id, attempt_line, &p), 0);
-    put_end(out, 0);
+    if (r == 1) {
+        r = queue_query_walk(s, q, list_line, &p, &more);
+        if (r == 0 && !p.full)
+            r = MIN(index_queue_attempts(s->index, q->id, attempt_line, &p), 0);
+        put_end(out, 0);
+    }
+    arena_done(&a);
     return r;
 }
 

@@ -36,6 +36,8 @@ int queue_pause(struct store *s, str destination, bool pause, str by);
 
 /* A JSON object a line. */
 void json_begin(struct buf *b);
+void json_open(struct buf *b, const char *key); /* an object in it, closed with json_close() */
+void json_close(struct buf *b);
 void json_str(struct buf *b, const char *key, str value);
 void json_u64(struct buf *b, const char *key, uint64_t value);
 void json_time(struct buf *b, const char *key, uint64_t us);

@@ -262,39 +262,64 @@ bool store_queue_hurry(const struct store *s)
 }
 
 /* What waited in line at a dead destination, or so long that its sender is told. */
-int queue_stage_told(struct store *s, enum schedule_told what, const struct schedule_item *item, str key)
+static bool describe_told(struct store *s, enum schedule_told what, const struct schedule_item *item,
+                          struct queue_message *m, const struct queue_destination *d, struct journal_attempt *x)
+{
+    bool expired = what == SCHEDULE_EXPIRED;
+    const struct index_queue_recipient *to = queue_message_recipient(m, item->index);
+    if (!to)
+        return false;
+    *x = (struct journal_attempt){
+        .index = item->index, .outcome = expired ? QUEUE_EXPIRED : QUEUE_WAITING, .attempts = item->attempts,
+        .status = S("4.4.1"), .text = d && d->last_error[0] ? str_z(d->last_error) : S("the host could not be reached"),
+        .owed = queue_owes(expired ? QUEUE_EXPIRED : QUEUE_DEFERRED, to->notify, m->m.sender.n == 0, m->m.last_resort) };
+    s->queue->stats.expired += expired;
+    return expired || x->owed;
+}
+
+/* The record is staged: the events follow, and what is over is. */
+static void told_expired(struct store *s, const struct journal_attempted *t, struct queue_message *m, str key)
+{
+    for (size_t i = 0; i < t->n; i++) {
+        const struct journal_attempt *x = &t->list[i];
+        struct queue_event e = { .name = "expired", .destination = key, .mta = t->mta, .status = x->status,
+                                 .text = x->text, .attempt = x->attempts };
+        queue_tell(s, m, queue_message_recipient(m, x->index), &e);
+        m->left -= m->left > 0;
+    }
+    if (m->left == 0 && m->jobs == 0)
+        queue_message_drop(s->queue, m);
+}
+
+int queue_stage_told(struct store *s, enum schedule_told what, const struct schedule_item *items, size_t n, str key)
 {
     struct queue *q = s->queue;
     struct queue_message *m;
+    struct queue_parts parts = { 0 };
+    struct journal_attempt list[QUEUE_TOLD_MAX];
+    const struct queue_destination *d = map_get(&q->destinations, key);
     int r = store_batch_full(s) ? store_make_way(s) : 0;
     if (r == 0)
-        r = queue_message_get(s, item->message, &m);
-    const struct index_queue_recipient *to = r == 1 ? queue_message_recipient(m, item->index) : NULL;
-    if (!to)
+        r = queue_message_get(s, items[0].message, &m);
+    if (r != 1)
         return MIN(r, 0);
-    const struct queue_destination *d = map_get(&q->destinations, key);
-    uint8_t outcome = what == SCHEDULE_EXPIRED ? QUEUE_EXPIRED : QUEUE_DEFERRED;
-    struct journal_attempt x = {
-        .index = item->index, .outcome = what == SCHEDULE_EXPIRED ? QUEUE_EXPIRED : QUEUE_WAITING,
-        .attempts = item->attempts, .status = S("4.4.1"),
-        .text = d && d->last_error[0] ? str_z(d->last_error) : S("the host could not be reached"),
-        .owed = queue_owes(outcome, to->notify, m->m.sender.n == 0, m->m.last_resort) };
-    if (what == SCHEDULE_DELAYED && !x.owed)
-        return 0;
     struct journal_record record = { .kind = JOURNAL_attempted, .attempted = {
-        .message = item->message, .at_us = queue_us(queue_now_ms(s)), .mta = d ? str_z(d->last_mta) : STR_NONE,
-        .list = &x, .n = 1 } };
-    r = store_stage(s, &record);
-    if (r == 0 && x.owed)
-        r = queue_owe(s, queue_event(record.lsn, 0), item->message, x.owed);
-    if (r == 0 && what == SCHEDULE_EXPIRED) {
-        struct queue_event e = { .name = "expired", .destination = key, .mta = record.attempted.mta, .status = x.status,
-                                 .text = x.text, .attempt = x.attempts };
-        queue_tell(s, m, to, &e);
-        q->stats.expired++;
-        if (m->left && --m->left == 0 && m->jobs == 0)
-            queue_message_drop(q, m);
+        .message = items[0].message, .at_us = queue_us(queue_now_ms(s)), .mta = d ? str_z(d->last_mta) : STR_NONE,
+        .list = list } };
+    for (size_t i = 0; i < n && record.attempted.n < QUEUE_TOLD_MAX; i++) {
+        struct journal_attempt *x = &list[record.attempted.n];
+        if (!describe_told(s, what, &items[i], m, d, x))
+            continue;
+        record.attempted.n++;
+        if (x->owed)
+            x->part = queue_part(&parts, x->owed - 1, dsn_bytes(queue_message_recipient(m, x->index), x->text));
     }
+    r = record.attempted.n ? store_stage(s, &record) : 0;
+    for (size_t i = 0; i < record.attempted.n && r == 0; i++)
+        if (list[i].owed)
+            r = queue_owe(s, queue_event(record.lsn, list[i].part), items[0].message, list[i].owed);
+    if (r == 0 && what == SCHEDULE_EXPIRED)
+        told_expired(s, &record.attempted, m, key);
     return r;
 }
 
@@ -472,8 +497,8 @@ static struct queue_open *attach_job(struct store *s, const struct queue_attache
     o->bounce = m->m.sender.n == 0;
     for (size_t i = 0; i < a->n; i++) {
         const struct index_queue_recipient *r = queue_message_recipient(m, a->indexes[i]);
-        if (!r || r->state == QUEUE_STATE_FINAL)
-            continue;
+        if (!r || r->state == QUEUE_STATE_FINAL || item_of(o, r->index) || queue_is_open(s->queue, a->message, r->index))
+            continue; /* over, or somebody's already: nobody may have it twice */
         first = first ? first : r;
         o->items[o->n++] = (struct queue_item){ .index = r->index, .attempts = r->attempts,
                                                 .warned = r->delay_told,

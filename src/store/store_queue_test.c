@@ -651,6 +651,57 @@ static void test_compaction(void **state)
     assert_int_equal(world_check(&p->w), 0);
 }
 
+/* Routes change while mail is queued and being sent: each recipient is somewhere once. */
+static void test_reconfigured(void **state)
+{
+    (void)state;
+    _cleanup_play_ struct play *p = play_begin();
+    send_one(p, "a@far.example");
+    run(p);
+    p->refuse = true;
+    send_one(p, "b@far.example");
+    run(p);
+    assert_int_equal(p->n_jobs, 1);
+    parse_conf(p, "route relay { next smtp [192.0.2.9] }\n");
+    assert_int_equal(store_queue_configure(p->w.store, p->conf), 0);
+    p->refuse = false;
+    jump_ms = 1500;
+    run(p);
+    assert_int_equal(p->n_jobs, 2);
+    assert_string_equal(p->jobs[1].to, "b@far.example");
+    assert_string_equal(p->jobs[1].destination, "route relay");
+    report(p, &p->jobs[0], QUEUE_DEFERRED, 450, "4.0.0", "450 later");
+    report(p, &p->jobs[1], QUEUE_RELAYED, 250, "2.0.0", "ok");
+    run(p);
+    jump_ms = 360000;
+    run(p);
+    assert_int_equal(p->n_jobs, 3);
+    assert_string_equal(p->jobs[2].to, "a@far.example");
+    assert_string_equal(p->jobs[2].destination, "route relay");
+    report(p, &p->jobs[2], QUEUE_RELAYED, 250, "2.0.0", "ok");
+    run(p);
+    jump_ms = 7200000;
+    run(p);
+    assert_int_equal(p->n_jobs, 3);
+    assert_false(has(ask(p, "do=list"), "queue_id"));
+}
+
+/* A queued message whose segment is gone: `store check` says so. */
+static void test_check(void **state)
+{
+    (void)state;
+    char path[64];
+    _cleanup_play_ struct play *p = play_begin();
+    send_one(p, "a@far.example");
+    run(p);
+    store_close(TAKE(p->w.store));
+    assert_int_equal(world_check(&p->w), 0);
+    nth_segment(&p->w, "log/in", 0, path);
+    assert_int_equal(unlinkat(p->w.fd, path, 0), 0);
+    assert_true(world_check(&p->w) > 0);
+    assert_true(has(p->w.last_finding, "queued message"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -666,6 +717,8 @@ int main(void)
         cmocka_unit_test(test_pause),
         cmocka_unit_test(test_pages),
         cmocka_unit_test(test_compaction),
+        cmocka_unit_test(test_reconfigured),
+        cmocka_unit_test(test_check),
     };
     return cmocka_run_group_tests_name("store_queue", tests, NULL, NULL);
 }

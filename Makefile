@@ -91,7 +91,7 @@ test:
 lint:
 	@tools/lint
 
-include run.mk install.mk soak.mk
+include run.mk install.mk soak.mk interop.mk
 -include bench.mk
 
 .SECONDARY:

@@ -162,11 +162,28 @@ def test_server_signs():
         house.submit(big)
         data = arrived(sink, 2)
         equal((len(signatures(data)), verify(data, keys.records, 2)), (2, [True, True]))
-        # a stranger's letter that claims to be ours, forwarded by an alias: not in our name
+        # a stranger's letter that claims to be ours, forwarded by an alias: not in our name; by one who has logged in: it is
         house.send("out@posthouse.test", LETTER, sender="alice@posthouse.test")
-        equal(len(signatures(arrived(sink, 3))), 0)
+        data = arrived(sink, 3)
+        equal(len(signatures(data)), 0)
+        match(data, "(?m)^Delivered-To: ")
+        house.submit(to="out@posthouse.test")
+        data = arrived(sink, 4)
+        match(data, "(?m)^Delivered-To: ")
+        equal((len(signatures(data)), verify(data, keys.records, 2)), (2, [True, True]))
         status = house.status()["roles"]
-        equal((status["keys"]["dkim_keys"], status["keys"]["dkim_signed"], status["smtp-out"]["dkim_signed"]), (2, 2, 2))
+        equal((status["keys"]["dkim_keys"], status["keys"]["dkim_signed"], status["smtp-out"]["dkim_signed"]), (2, 3, 3))
+
+
+def test_mynetworks():
+    """A machine of our own that does not log in: signed, if it writes in the name of a domain with keys."""
+    with Keys() as keys, sink_of() as sink, House(sink, keys, settings={"mynetworks": "127.0.0.0/8"},
+                                                  listeners={"smtp": "smtpd_relay_restrictions permit_mynetworks, reject"}) as house:
+        house.send("bob@far.test", LETTER, sender="robot@posthouse.test")
+        data = arrived(sink)
+        equal((len(signatures(data)), verify(data, keys.records, 2)), (2, [True, True]))
+        house.send("bob@far.test", LETTER.replace(b"posthouse.test", b"elsewhere.test"), sender="robot@posthouse.test")
+        equal(len(signatures(arrived(sink, 2))), 0)
 
 
 def test_what_is_really_sent():

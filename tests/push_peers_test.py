@@ -36,7 +36,7 @@ def out(a, peer):
     a.submit("pat@peer.test", "a first one")
     got = peer.wait_for(1)[0]
     match(got, "a first one")
-    match(got, r"(?i)mail\.a\.test.*mx\.peer\.test with ESMTPS" if peer.tls else r"(?i)mail\.a\.test.*mx\.peer\.test[^;]* with ESMTP\b")
+    match(got, r"(?i)mail\.a\.test.*by mx\.peer\.test[^;]* with ESMTP" + (r"S\b" if peer.tls and peer.serves_tls else r"\b"))
     eight = EIGHT.format("alice@a.test", "pat@peer.test", "1@a.test").encode()
     a.submit("pat@peer.test", eight, mail=["BODY=8BITMIME"])
     equal(text_of(peer.wait_for(2)[1]), text_of(eight))
@@ -64,14 +64,13 @@ def back(a, peer):
     eight = EIGHT.format("pat@peer.test", "alice@a.test", "3@peer.test").encode()
     peer.send("alice@a.test", eight, mail=["BODY=8BITMIME"])
     equal(text_of(a.wait_for(known + 2, seconds=15)[known + 1]), text_of(eight))
-    large = big() % (b"pat@peer.test", b"alice@a.test", b"4@peer.test")
-    peer.send("alice@a.test", large)
-    equal(text_of(a.wait_for(known + 3, seconds=15)[known + 2]), text_of(large))
+    large = big() % (b"pat@peer.test", b"bob@a.test", b"4@peer.test")
+    peer.send("bob@a.test", large)
+    equal(text_of(a.wait_for(1, "bob", 15)[0]), text_of(large))
     count = len(peer.mail())
     peer.send("nobody@a.test", "to nobody")
     bounce = peer.wait_for(count + 1)[count]
-    match(bounce, "550")
-    match(bounce, "no such mailbox here")
+    match(bounce, r"550 5\.1\.1 <nobody@a\.test>")
 
 
 def success(a, peer):
@@ -79,13 +78,15 @@ def success(a, peer):
     known = len(a.mailbox())
     a.submit("pat@peer.test", "tell me", mail=["ENVID=from-a", "RET=HDRS"], rcpt=["NOTIFY=SUCCESS", "ORCPT=rfc822;Pat@peer.test"])
     got = a.wait_for(known + 1, seconds=15)[known]
-    match(got, r"(?i)Original-Envelope-Id: from-a")
-    match(got, r"(?i)Original-Recipient: rfc822; ?Pat@peer\.test")
+    if peer.names_envelope:
+        match(got, r"(?i)Original-Envelope-Id: from-a")
+        match(got, r"(?i)Original-Recipient: rfc822; ?Pat@peer\.test")
     match(got, r"(?i)Action: (delivered|relayed)")
     count = len(peer.mail())
     peer.send("alice@a.test", "tell me too", mail=["ENVID=from-peer"], rcpt=["NOTIFY=SUCCESS"])
     got = peer.wait_for(count + 1)[count]
-    match(got, r"Original-Envelope-Id: from-peer.*Action: delivered")
+    match(got, r"(Original-Envelope-Id: from-peer.*)?Action: (delivered|relayed)" if not peer.names_envelope else
+          r"Original-Envelope-Id: from-peer.*Action: delivered")
 
 
 def many(a, peer):
@@ -110,11 +111,10 @@ def test_postfix():
     exchange(peers.Postfix, out, back, success, many)
 
 
-def test_postfix_in_clear():
-    exchange(peers.Postfix, out, back, tls=False)
-
-
 if os.environ.get("PEERS"):
+    def test_postfix_in_clear():
+        exchange(peers.Postfix, out, back, tls=False)
+
     def test_opensmtpd():
         exchange(peers.OpenSMTPD, out, back, success, many)
 

@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
 """What cannot be sent now: when it is tried again and where, and when its sender hears of it."""
+import contextlib
+import glob
+import os
 import time
 
 import dns
@@ -87,6 +90,52 @@ def test_retry_times():
         pauses = [later - earlier for earlier, later in zip(at, at[1:])]
         for pause, wanted in zip(pauses, (1, 2, 4, 4)):
             assert 0.88 * wanted < pause < 1.1 * wanted + 0.5, pauses
+
+
+# the clock
+
+
+@contextlib.contextmanager
+def clock(shift):
+    """Programs started meanwhile see the wall clock shifted."""
+    found = glob.glob("/usr/lib/*/faketime/libfaketime.so.1")
+    if not found:
+        harness.skip("faketime is not installed")
+    os.environ.update(LD_PRELOAD=found[0], FAKETIME=shift, FAKETIME_DONT_FAKE_MONOTONIC="1")
+    try:
+        yield
+    finally:
+        for name in ("LD_PRELOAD", "FAKETIME", "FAKETIME_DONT_FAKE_MONOTONIC"):
+            os.environ.pop(name)
+
+
+def test_clock_jumps():
+    """Queued today, tried in 30 days: not given up unheard. Queued in ten years, tried today: not put off for ten years."""
+    with World("a.test", zones=SINK) as world, world.sink("s1", {"rcpt": "450 4.3.0 not now"}) as other:
+        a = world.houses[0]
+        a.submit("x@sink.test", "queued today")
+        eventually(lambda: a.queue() and a.queue()[0]["attempts"])
+        a.stop()
+        other.script.clear()
+        with clock("+30d"):
+            a.start()
+        eventually(other.taken, 10)
+        a.empty()
+        assert not a.mailbox(), "given up for its age before it was tried"
+        a.stop()
+        with clock("+10y"):
+            a.start()
+        other.script["rcpt"] = "450 4.3.0 not now"
+        a.submit("y@sink.test", "queued in ten years")
+        eventually(lambda: a.queue() and a.queue()[0]["attempts"])
+        a.stop()
+        other.script.clear()
+        a.start()
+        eventually(lambda: len(other.taken()) == 2, 10)
+        a.empty()
+        a.submit("z@sink.test", "a new one")
+        eventually(lambda: len(other.taken()) == 3)
+        assert not a.mailbox(), "a notice of what was sent"
 
 
 if __name__ == "__main__":

@@ -205,7 +205,7 @@ static int compile_next(struct master *m, struct buf *out_error)
     if (!same_listeners(m->config.conf, next.conf) ||
         !str_eq(m->config.conf->data_directory, next.conf->data_directory)) {
         buf_add(out_error, S("the `listen` statements or data_directory have changed; they take effect at the next "
-                             "start. Nothing was changed now"));
+                             "start. Nothing was changed now."));
         compiled_close(&next);
         return -EBUSY;
     }

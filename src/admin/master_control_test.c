@@ -71,6 +71,7 @@ static void test_listeners_do_not_change_with_a_reload(void **state)
     play_conf(&p, "listen pop3 127.0.0.1:4\n");
     int r = COMMAND_ON(&p, cmd_reload, "", "reload");
     play_says(p.err, "take effect at the next start");
+    play_says(p.err, "Nothing was changed now. The server goes on with the configuration it had.");
     assert_int_equal(r, EXIT_CONFIG);
     play_conf(&p, "message_size_limit 1M\n");
     assert_int_equal(COMMAND_ON(&p, cmd_reload, "", "reload"), 0);

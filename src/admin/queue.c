@@ -2,6 +2,7 @@
  * store/queue_query.h. */
 #include "admin/queue.h"
 #include <errno.h>
+#include <inttypes.h>
 #include <pwd.h>
 #include <stdio.h>
 #include "admin/control.h"
@@ -95,6 +96,16 @@ static int add_age(struct queue_command *q, const char *key, const char *given)
     return 0;
 }
 
+static int check_state(const char *given)
+{
+    static const char *const states[] = { "waiting", "sending", "held", "final" };
+    for (size_t i = 0; i < ARRAY_LEN(states); i++)
+        if (str_eq(str_z(given), str_z(states[i])))
+            return 0;
+    admin_complain("queue: --state %s: a recipient is waiting, sending, held or final", given);
+    return EXIT_USAGE;
+}
+
 static int add_filters(struct queue_command *q)
 {
     const struct { const char *key, *value; } filters[] = {
@@ -104,7 +115,9 @@ static int add_filters(struct queue_command *q)
     for (size_t i = 0; i < ARRAY_LEN(filters); i++)
         if (filters[i].value)
             event_str(&q->fields, filters[i].key, str_z(filters[i].value));
-    int e = add_age(q, "older", q->older);
+    int e = q->state ? check_state(q->state) : 0;
+    if (!e)
+        e = add_age(q, "older", q->older);
     return e ? e : add_age(q, "younger", q->younger);
 }
 
@@ -120,14 +133,32 @@ static void find_session(struct queue_command *q, json_t *line)
     f->found++;
 }
 
+static void find_any(struct queue_command *q, json_t *line)
+{
+    (void)q;
+    (void)line; /* queue_ask() counts */
+}
+
+static int add_number(struct queue_command *q, uint64_t id)
+{
+    _cleanup_buf_ struct buf question = BUF(QUESTION_MAX);
+    struct queue_command seen = { .data = q->data };
+    event_u64(&q->fields, "id", id);
+    buf_addf(&question, " do=list id=%" PRIu64, id);
+    int e = queue_ask(&seen, buf_str(&question), find_any);
+    if (!e && !seen.printed) {
+        admin_complain("queue: there is no message %" PRIu64 " in the queue (any more)", id);
+        e = EXIT_DATA;
+    }
+    return e;
+}
+
 /* A message is named by its number in the queue, or by its trace id or the beginning of it. */
 static int add_id(struct queue_command *q, const char *name)
 {
     uint64_t id;
-    if (str_u64(str_z(name), INT64_MAX, &id) == 0) {
-        event_u64(&q->fields, "id", id);
-        return 0;
-    }
+    if (str_u64(str_z(name), INT64_MAX / 1000000, &id) == 0)
+        return add_number(q, id);
     struct finding f = { .command = { .data = q->data }, .prefix = str_z(name) };
     if (f.prefix.n < 6) {
         admin_complain("queue: \"%s\" is no number of the queue, and of a trace id at least 6 letters are needed", name);

@@ -4,10 +4,11 @@
 #include <stdint.h>
 #include <setjmp.h>
 #include <cmocka.h>
+#include <netinet/tcp.h>
 #include "io/role_play.h"
 
 /* What the role under test does is told by the configuration's host name; what it saw is in its status. */
-static struct { uint64_t accepts, frames, ups, downs, early, configures, files; bool refuse; } seen;
+static struct { uint64_t accepts, frames, ups, downs, early, configures, files, send_buffer, unsent; } seen;
 
 static int probe_start(struct role *r) { return str_eq(r->config->conf->hostname, S("no.start")) ? -EIO : 0; }
 
@@ -36,6 +37,12 @@ static void probe_accept(struct role *r, struct role_listener *l, int fd, const 
         abort();
     int n = snprintf(line, sizeof(line), "%s %s %s\r\n", conf_service_name[l->service], l->address,
                      l->conf ? "known" : "gone");
+    int buffer = 0, unsent = 0;
+    socklen_t size = sizeof(int);
+    getsockopt(fd, SOL_SOCKET, SO_SNDBUF, &buffer, &size);
+    getsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, &size);
+    seen.send_buffer = (uint64_t)buffer;
+    seen.unsent = (unsigned)unsent;
     send(fd, line, (size_t)n, MSG_NOSIGNAL);
     close(fd);
     seen.accepts++;
@@ -62,6 +69,8 @@ static void probe_status(struct role *r, struct buf *out)
     event_u64(out, "early", seen.early);
     event_u64(out, "configures", seen.configures);
     event_u64(out, "files", seen.files);
+    event_u64(out, "send_buffer", seen.send_buffer);
+    event_u64(out, "unsent", seen.unsent);
     event_u64(out, "refs", r->config->refs);
 }
 
@@ -103,6 +112,27 @@ static void test_life_of_a_role(void **state)
     assert_int_equal(play_status(&p, "accepts"), 1);
     assert_int_equal(play_status(&p, "generation"), 1);
     assert_int_equal(play_status(&p, "files"), 1);
+    play_stop(&p);
+}
+
+/* What the kernel holds for a client that does not read. */
+static void test_the_output_of_a_client_is_bounded(void **state)
+{
+    (void)state;
+    _cleanup_play_ struct role_play p;
+    _cleanup_client_ struct play_client smtp = { .fd = -1 }, pop3 = { .fd = -1 };
+    play_init(&p);
+    play_listen(&p, "smtp");
+    play_listen(&p, "pop3");
+    play_fork(&p, run);
+    play_begin(&p, NULL);
+    play_start(&p);
+    client_open(&smtp, p.port[0]);
+    client_expect(&smtp, "smtp 127.0.0.1 known");
+    assert_in_range(play_status(&p, "send_buffer"), 8192, 65536); /* the kernel doubles what it is told */
+    client_open(&pop3, p.port[1]);
+    client_expect(&pop3, "pop3 127.0.0.1 known");
+    assert_in_range(play_status(&p, "unsent"), 65536, 1 << 20);
     play_stop(&p);
 }
 
@@ -293,6 +323,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_life_of_a_role),
+        cmocka_unit_test(test_the_output_of_a_client_is_bounded),
         cmocka_unit_test(test_the_end_of_the_master_ends_the_role),
         cmocka_unit_test(test_generations),
         cmocka_unit_test(test_a_role_that_cannot_start_ends),

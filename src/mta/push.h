@@ -98,7 +98,7 @@ struct push_job {
     struct push_result *results;
     uint32_t n;
     int fd;
-    str signature;               /* DKIM-Signature fields for this connection; only where `prefix` is empty */
+    str signature;               /* DKIM-Signature fields for this connection and `prefix`; empty: not signed */
     struct smtp_send_message send;
     struct push_run *run;        /* NULL: its result is out, or it waits for a connection */
     bool again;                  /* it met a connection that had died while idle, and has got a fresh one */

@@ -199,7 +199,7 @@ static int send_message(struct push_run *run)
         .body = j->body ? SMTP_SEND_BODY_8BIT : SMTP_SEND_BODY_UNKNOWN,
         .smtputf8 = j->smtputf8,
         .requiretls = j->requiretls,
-        .prefix = j->signature.n ? j->signature : j->prefix, /* never both */
+        .prefix = j->signature.n ? j->signature : j->prefix,
         .fd = j->fd,
         .offset = j->offset,
         .length = j->length,

@@ -1,7 +1,7 @@
 /* DKIM: what leaves a connection is signed when it is known what the other server can take, since a message that must
  * be converted to 7 bits is another message. Hashes are made here, signatures in role keys. Signed is what this host
- * answers for: mail of an account, of a client in mynetworks, or a DSN of its own, whose From names a domain with keys.
- * Forwarded mail is not: its header is the word of others. */
+ * answers for, as the message's own record says: mail of an account, of a client in mynetworks, or a DSN, whose From
+ * names a domain with keys. What strangers send is not, also when an alias passes it on: it is their word. */
 #include <errno.h>
 #include "message/address.h"
 #include "message/downgrade.h"
@@ -206,6 +206,8 @@ static int take_signatures(struct push_sign *s, struct unpack *in)
     _cleanup_buf_ struct buf fields = BUF(FIELDS_MAX);
     struct push_job *j = s->job;
     int r = read_signatures(s, in, &fields);
+    if (r == 0)
+        r = buf_add(&fields, j->prefix); /* of fields that are not signed */
     str kept = r == 0 ? arena_dup(&j->arena, buf_str(&fields)) : STR_NONE;
     if (r == -EBADMSG)
         return r;
@@ -352,7 +354,7 @@ static void read_on(struct loop_timer *t)
 void push_sign_begin(struct push_sign *s, struct push *p, struct push_job *j, bool eightbit)
 {
     j->signature = STR_NONE;
-    if (!p->role->config->conf->n_dkim || j->prefix.n || !j->length) {
+    if (!p->role->config->conf->n_dkim || !j->length) {
         s->done(s, NULL);
         return;
     }

@@ -162,7 +162,7 @@ static void test_foreign_recipients_of_a_permitted_client(void **state)
     play_stop(&p);
 }
 
-/* RFC 2033 5: LMTP has no queue behind it. */
+/* LMTP is for mailboxes (RFC 2033 1), whatever the rules permit. */
 static void test_lmtp_delivers_here_alone(void **state)
 {
     (void)state;
@@ -170,7 +170,9 @@ static void test_lmtp_delivers_here_alone(void **state)
     _cleanup_client_ struct play_client c = { .fd = -1 };
     play_init(&p);
     size_t lmtp = play_listen(&p, "lmtp");
-    buf_add(&p.settings, S("lmtp_networks 127.0.0.0/8\n"));
+    p.settings.n--; /* the line of the listener gets a block */
+    buf_add(&p.settings, S(" {\n smtpd_relay_restrictions permit_mynetworks reject\n}\n"
+                            "mynetworks 127.0.0.0/8\nlmtp_networks 127.0.0.0/8\n"));
     play_fork(&p, play_smtp_run);
     play_begin(&p, "log");
     play_peer(&p, ROLE_STORE);
@@ -180,8 +182,8 @@ static void test_lmtp_delivers_here_alone(void **state)
     client_expect(&c, "220");
     client_talk(&c, "LHLO client.example\r\n", "250");
     client_talk(&c, "MAIL FROM:<x@far.example>\r\n", "250");
-    client_talk(&c, "RCPT TO:<y@elsewhere.example>\r\n", "554 5.7.1");
-    client_talk(&c, "RCPT TO:<away@example.org>\r\n", "550 5.7.1 <away@example.org>: LMTP delivers");
+    client_talk(&c, "RCPT TO:<y@elsewhere.example>\r\n", "550 5.7.1 <y@elsewhere.example>: LMTP delivers");
+    client_talk(&c, "RCPT TO:<away@example.org>\r\n", "250"); /* ours, and what it stands for is the store's affair */
     client_talk(&c, "RCPT TO:<anna@example.org>\r\n", "250");
     play_stop(&p);
 }
@@ -276,6 +278,38 @@ static void test_dsn_parameters_reach_the_record(void **state)
     play_stop(&p);
 }
 
+/* RFC 3461 5.4 */
+static void test_the_longest_dsn_parameters(void **state)
+{
+    (void)state;
+    _cleanup_play_ struct role_play p;
+    _cleanup_client_ struct play_client c = { .fd = -1 };
+    _cleanup_buf_ struct buf line = BUF(4096);
+    play_smtp(&p, "");
+    play_greeted(&p, &c, PLAY_SMTP);
+    buf_add(&line, S("MAIL FROM:<x@far.example> RET=FULL ENVID="));
+    for (int i = 0; i < 100; i++)
+        buf_addc(&line, 'e');
+    buf_add(&line, S("\r\n"));
+    client_send(&c, buf_str(&line));
+    client_expect(&c, "250");
+    buf_clear(&line);
+    buf_add(&line, S("RCPT TO:<anna@example.org> NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;"));
+    for (int i = 0; i < 500; i++)
+        buf_addc(&line, 'o');
+    buf_add(&line, S("\r\n"));
+    client_send(&c, buf_str(&line));
+    client_expect(&c, "250");
+    buf_clear(&line);
+    buf_add(&line, S("RCPT TO:<bob@example.org>"));
+    while (line.n < 1034)
+        buf_addc(&line, ' ');
+    buf_add(&line, S("\r\n"));
+    client_send(&c, buf_str(&line));
+    client_expect(&c, "250");
+    play_stop(&p);
+}
+
 static void test_a_policy_of_the_listener_is_asked(void **state)
 {
     (void)state;
@@ -323,6 +357,7 @@ int main(void)
         cmocka_unit_test(test_lmtp_delivers_here_alone),
         cmocka_unit_test(test_rewritten_senders_take_bounces_alone),
         cmocka_unit_test(test_dsn_parameters_reach_the_record),
+        cmocka_unit_test(test_the_longest_dsn_parameters),
         cmocka_unit_test(test_a_policy_of_the_listener_is_asked),
         cmocka_unit_test(test_many_recipients),
     };

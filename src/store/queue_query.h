@@ -17,8 +17,8 @@
  *   do=retry hold release bounce drop, redirect to=HOST[:PORT] (to= without: no longer)  [by=WHO] [text=WHY of bounce]
  *                    of the recipients that fit: a line {"changed":N,"skipped":M}; skipped: being sent at this moment
  *   do=destinations  [destination=KEY] a line a destination: destination state (alive, dead, paused) window limit
- *                    in_flight waiting ready sent deferred failed site_failures connections reused connect_ms tls_ms transfer_ms
- *                    (averages) probe_at replies (the last three that differ)
+ *                    in_flight waiting ready sent deferred failed site_failures connections reused connect_ms tls_ms
+ *                    transfer_ms (averages) probe_at replies (the last three that differ)
  *   do=pause resume  destination=KEY
  *   do=summary       one line: recipients in all by state, the oldest, and the number of destinations */
 #pragma once

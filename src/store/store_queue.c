@@ -227,20 +227,26 @@ bool queue_is_open(const struct queue *q, uint64_t message, uint32_t index)
 static int load_item(void *arg, const struct index_queue_item *i)
 {
     struct store *s = arg;
+    if (i->message > s->queue->load_lsn) /* younger than this reading: in memory already */
+        return 0;
     return s->queue->jobs.n && queue_is_open(s->queue, i->message, i->index) ? 0 : queue_schedule(s, i);
 }
 
 bool queue_in_memory(const struct queue *q, uint64_t due_us, uint64_t message, uint32_t index)
 {
     const struct index_queue_due *at = &q->loaded;
+    if (message > q->load_lsn)
+        return due_us <= q->load_until_us;
     if (due_us != at->due_us)
         return due_us < at->due_us;
     return message != at->message ? message < at->message : index <= at->index;
 }
 
-static void begin_load(struct queue *q, uint64_t until_us)
+static void begin_load(struct store *s, uint64_t until_us)
 {
+    struct queue *q = s->queue;
     q->loading = true;
+    q->load_lsn = s->next_lsn - 1;
     q->load_until_us = until_us;
 }
 
@@ -282,10 +288,13 @@ void queue_reload(struct store *s)
     struct queue *q = s->queue;
     if (!q->schedule)
         return;
+    struct queue_open *o;
+    for (size_t at = 0; (o = map_next(&q->jobs, &at, NULL));)
+        o->reread = true;
     schedule_walk(q->schedule, queue_now_ms(s), take_all, NULL);
     q->overflow = false;
     q->loaded = (struct index_queue_due){ 0 };
-    begin_load(q, queue_us(queue_now_ms(s)) + HOUR_US);
+    begin_load(s, queue_us(queue_now_ms(s)) + HOUR_US);
 }
 
 /* Start and configuration */
@@ -543,7 +552,7 @@ static int sweep(struct store *s, uint64_t now)
     if (q->overflow && schedule_items(q->schedule) < ITEMS_MAX / 2)
         queue_reload(s);
     else if (!q->loading && until > q->loaded.due_us)
-        begin_load(q, until);
+        begin_load(s, until);
     if (q->owed_overflow && q->owed.n == 0 && r == 0)
         r = queue_owed_load(s);
     return r;

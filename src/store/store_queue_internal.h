@@ -8,7 +8,9 @@
  *
  * Invariants
  * 1. A recipient is in memory (in the schedule or in a job) exactly if it is not held, not final, and its row
- *    (due, message, index) at or before `loaded`; but for what `overflow` left out, which is found in the index later.
+ *    (due, message, index) at or before `loaded`, or, of messages that came since this reading of the index began
+ *    (over `load_lsn`: they do not wait for its end), due until `load_until_us`; but for what `overflow` left out, which
+ *    is found in the index later.
  * 2. A message whose record is not in the index yet (store_committed) is in `messages`. */
 #pragma once
 #include "store/index_queue.h"
@@ -73,7 +75,7 @@ struct queue {
     uint64_t next_sweep_ms;
     struct index_queue_due loaded;    /* read from the index up to here, while `loading` until load_until_us */
     bool loading;
-    uint64_t load_until_us;
+    uint64_t load_until_us, load_lsn;
     struct map messages;              /* LSN -> struct queue_message */
     struct queue_message *oldest, *newest;
     size_t messages_size;

@@ -354,7 +354,9 @@ static void forget(struct store *s, struct queue_open *o, enum schedule_verdict 
 
 void queue_release(struct store *s, struct queue_open *o, enum schedule_verdict verdict, uint64_t due)
 {
-    for (uint32_t i = 0; i < o->n; i++)
+    bool come = o->reread && s->queue->loading; /* some of them, once the loader is there; the others: all is read anew */
+    s->queue->overflow = s->queue->overflow || come;
+    for (uint32_t i = 0; i < o->n && !come; i++)
         queue_again(s, o, &o->items[i], due);
     forget(s, o, verdict);
 }

@@ -221,7 +221,8 @@ static int attach(struct store_queue_role *q, struct ipc_frame *f)
         list[i].job = unpack_u64(&f->in);
         list[i].message = unpack_u64(&f->in);
         list[i].n = unpack_u32(&f->in);
-        uint32_t *indexes = f->in.bad || list[i].n > MIN(f->in.in.n / 4, (size_t)SCHEDULE_JOB_MAX) ? NULL : ARENA_ARRAY(&a, uint32_t, list[i].n);
+        bool too_many = f->in.bad || list[i].n > MIN(f->in.in.n / 4, (size_t)SCHEDULE_JOB_MAX);
+        uint32_t *indexes = too_many ? NULL : ARENA_ARRAY(&a, uint32_t, list[i].n);
         bad = !indexes;
         for (size_t k = 0; k < list[i].n && !bad; k++)
             indexes[k] = unpack_u32(&f->in);

@@ -1,5 +1,5 @@
-/* The queue in role store, as its neighbours see it: jobs and their ends, DSN asked for, questions answered; and nothing
- * that a neighbour sends ends the role. */
+/* The queue in role store, as its neighbours see it: jobs and their ends, DSN asked for, questions answered; and
+ * nothing that a neighbour sends ends the role. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -163,7 +163,7 @@ static void expect_dsn(struct stage *s)
     struct role_play *p = &s->p;
     do {
         assert_true(play_receive(p, p->peer[ROLE_SMTP_IN], 5000) > 0);
-    } while (p->type != IPC_DSN_MAKE);
+    } while ((uint8_t)p->frame[0] != IPC_DSN_MAKE);
 }
 
 static void test_from_the_log_to_the_sender(void **state)

@@ -457,6 +457,98 @@ static void test_expiry_and_delay(void **state)
     assert_true(has(p->events, "expired x@far.example;"));
 }
 
+/* All recipients of a message wait in line: their sender hears of it once, not once for each. */
+static void test_one_notice_of_many_that_wait(void **state)
+{
+    (void)state;
+    _cleanup_play_ struct play *p = play_begin();
+    const char *const eight[] = { "a@far.example", "b@far.example", "c@far.example", "d@far.example", "e@far.example",
+                                  "f@far.example", "g@far.example", "h@far.example", NULL };
+    ask(p, "do=pause destination=far.example by=root");
+    send_to(p, eight, 0, "anna@example.org");
+    send_to(p, eight, 0, "carl@example.org");
+    for (jump_ms = 0; jump_ms < 5 * 3600000 && !p->n_dsn; jump_ms += 1800000)
+        run(p);
+    assert_int_equal(p->n_jobs, 0);
+    assert_int_equal(p->n_dsn, 2);
+    assert_int_equal(p->dsn[0].kind, QUEUE_DSN_DELAYED);
+    assert_int_equal(p->dsn[0].n + p->dsn[1].n, 16);
+    assert_string_not_equal(p->dsn[0].to, p->dsn[1].to);
+}
+
+/* A dead host: those that were never tried expire with those that were, and each sender has one notice. */
+static void test_one_notice_of_many_that_expire(void **state)
+{
+    (void)state;
+    _cleanup_play_ struct play *p = play_begin();
+    const uint64_t hour = 3600000;
+    const char *const two[] = { "a@far.example", "b@far.example", NULL };
+    for (int i = 0; i < 12; i++)
+        send_to(p, two, QUEUE_NOTIFY_FAILURE, "anna@example.org");
+    size_t notices = 0;
+    for (jump_ms = 0; jump_ms < 150 * hour && notices < 12; jump_ms += hour) {
+        run(p);
+        for (size_t i = 0; i < p->n_jobs; i++) {
+            struct queue_report r = { .job = p->jobs[i].id, .site_failed = true, .mta = S("mx [192.0.2.1]:25") };
+            assert_int_equal(store_queue_result(p->w.store, &r), 0);
+        }
+        p->n_jobs = 0;
+        run(p);
+        for (size_t i = 0; i < p->n_dsn; i++) {
+            assert_int_equal(p->dsn[i].n, 2);
+            make_dsn(p, i, "");
+        }
+        notices += p->n_dsn;
+        p->n_dsn = 0;
+    }
+    assert_int_equal(notices, 12);
+    run(p);
+    assert_int_equal(p->n_dsn, 0);
+    assert_false(has(ask(p, "do=list"), "queue_id"));
+}
+
+/* A sender that lies: the same recipient in two jobs, or twice in one, has one result. */
+static void test_attach_of_what_is_taken(void **state)
+{
+    (void)state;
+    _cleanup_play_ struct play *p = play_begin();
+    send_to(p, (const char *const[]){ "a@far.example", "b@far.example", "c@other.example", NULL }, 0, "anna@example.org");
+    run(p);
+    assert_int_equal(p->n_jobs, 2);
+    const struct job_copy *far = &p->jobs[p->jobs[0].n == 1], *other = &p->jobs[p->jobs[0].n == 2];
+    const uint32_t three[] = { 0, 0, 0 }, free_one[] = { 0, 1, 2, 7 };
+    const struct queue_attached lies[] = { { .job = 1, .message = far->message, .indexes = three, .n = 3 },
+                                           { .job = 2, .message = far->message, .indexes = free_one, .n = 4 },
+                                           { .job = 3, .message = 12345, .indexes = free_one, .n = 4 } };
+    assert_int_equal(store_queue_attach(p->w.store, lies, 3, false), 0);
+    for (uint64_t job = 1; job <= 3; job++) {
+        struct queue_report r = { .job = job };
+        assert_int_equal(store_queue_result(p->w.store, &r), 0);
+    }
+    run(p);
+    struct store_queue_stats stats;
+    store_queue_stats(p->w.store, &stats);
+    assert_int_equal(stats.deferred, 0);
+    report(p, far, QUEUE_RELAYED, 250, "2.0.0", "ok");
+    run(p);
+    assert_true(has(ask(p, "do=list"), "c@other.example")); /* its message is not forgotten */
+    report(p, other, QUEUE_DEFERRED, 450, "4.0.0", "later");
+    run(p);
+    jump_ms = 400000;
+    run(p);
+    assert_int_equal(p->n_jobs, 3);
+    store_queue_detach(p->w.store); /* held by nobody: the same index twice in one job */
+    const struct queue_attached twice = { .job = 9, .message = far->message, .indexes = (const uint32_t[]){ 2, 2, 2 },
+                                          .n = 3 };
+    assert_int_equal(store_queue_attach(p->w.store, NULL, 0, true), 0);
+    assert_int_equal(store_queue_attach(p->w.store, &twice, 1, true), 0);
+    struct queue_report r = { .job = 9 };
+    assert_int_equal(store_queue_result(p->w.store, &r), 0);
+    run(p);
+    store_queue_stats(p->w.store, &stats);
+    assert_int_equal(stats.deferred, 2);
+}
+
 static void test_forward(void **state)
 {
     (void)state;
@@ -687,6 +779,42 @@ static void test_reconfigured(void **state)
 }
 
 /* A queued message whose segment is gone: `store check` says so. */
+/* After a restart with a long queue, what comes then is sent before all of that is read; nothing is in memory twice. */
+static void test_new_mail_while_loading(void **state)
+{
+    (void)state;
+    _cleanup_play_ struct play *p = play_begin();
+    enum { MESSAGES = 80, EACH = 104 };
+    char names[EACH][32];
+    struct record_recipient list[EACH];
+    struct message_record m = { .session = "0123456789abcde", .number = 1, .received_us = test_wall(),
+                                .sender = S("anna@example.org"), .recipients = list, .n_recipients = EACH };
+    for (int i = 0; i < EACH; i++) {
+        snprintf(names[i], sizeof(names[i]), "x%d@far.example", i);
+        list[i] = (struct record_recipient){ .address = str_z(names[i]) };
+    }
+    ask(p, "do=pause destination=far.example by=root");
+    for (int i = 0; i < MESSAGES; i++)
+        deliver(p, &m, "Subject: x\r\n\r\nhello\r\n");
+    run(p);
+    restart(p);
+    assert_int_equal(store_queue_run(p->w.store), 0);
+    send_one(p, "new@other.example");
+    assert_int_equal(store_flush(p->w.store), 0);
+    assert_int_equal(store_queue_run(p->w.store), 0);
+    assert_int_equal(store_queue_wait(p->w.store), 0); /* it still reads */
+    assert_int_equal(p->n_jobs, 1);
+    assert_string_equal(p->jobs[0].to, "new@other.example");
+    report(p, &p->jobs[0], QUEUE_DEFERRED, 450, "4.0.0", "later");
+    run(p);
+    struct store_queue_stats stats;
+    store_queue_stats(p->w.store, &stats);
+    assert_int_equal(stats.recipients, MESSAGES * EACH + 1);
+    jump_ms = 400000;
+    run(p);
+    assert_int_equal(p->n_jobs, 2);
+}
+
 static void test_check(void **state)
 {
     (void)state;
@@ -712,12 +840,16 @@ int main(void)
         cmocka_unit_test(test_double_bounce),
         cmocka_unit_test(test_notify),
         cmocka_unit_test(test_expiry_and_delay),
+        cmocka_unit_test(test_one_notice_of_many_that_wait),
+        cmocka_unit_test(test_one_notice_of_many_that_expire),
+        cmocka_unit_test(test_attach_of_what_is_taken),
         cmocka_unit_test(test_forward),
         cmocka_unit_test(test_changes),
         cmocka_unit_test(test_pause),
         cmocka_unit_test(test_pages),
         cmocka_unit_test(test_compaction),
         cmocka_unit_test(test_reconfigured),
+        cmocka_unit_test(test_new_mail_while_loading),
         cmocka_unit_test(test_check),
     };
     return cmocka_run_group_tests_name("store_queue", tests, NULL, NULL);

@@ -169,6 +169,8 @@ static void turn_end(struct loop_turn *t)
         r = store_queue_role_turn(&sr->queue);
     if (r < 0)
         after_turn(sr, r);
+    else
+        report_applied(sr);
     sr->due = sr->due || store_queue_hurry(sr->store); /* a connection waits for it */
     if (!sr->due && !sr->gather.slot && !store_idle(sr->store))
         sr->due = loop_after(sr->role->loop, &sr->gather, store_stuck(sr->store) ? STUCK_MS : GATHER_MS) < 0;

@@ -5,6 +5,9 @@
 #include <setjmp.h>
 #include <cmocka.h>
 #include "store/index.h"
+#include <sqlite3.h>
+#include "store/index_sql.h"
+#include "store/store_internal.h"
 #include "store/store_test_world.h"
 
 static void test_delivers(void **state)
@@ -132,6 +135,62 @@ static void test_lock(void **state)
     w.store = first;
 }
 
+/* The index may grow to as many pages as it has and no further: to SQLite this is a full disk. */
+static void full(struct world *w, bool is_full)
+{
+    sqlite3 *db = w->store->index->db;
+    sqlite3_stmt *s;
+    char set[64];
+    assert_int_equal(sqlite3_prepare_v2(db, "PRAGMA page_count", -1, &s, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(s), SQLITE_ROW);
+    snprintf(set, sizeof(set), "PRAGMA max_page_count = %d", is_full ? sqlite3_column_int(s, 0) : 1 << 20);
+    sqlite3_finalize(s);
+    assert_int_equal(sqlite3_exec(db, set, NULL, NULL, NULL), SQLITE_OK);
+}
+
+/* The journal has the records, the index has no room for them. */
+static void test_no_room_for_the_index(void **state)
+{
+    (void)state;
+    enum { N = 500 };
+    _cleanup_world_ struct world w;
+    struct log_position p[8];
+    uint64_t ticket = 0;
+    int n;
+    world_init(&w);
+    world_begin(&w);
+    full(&w, true);
+    for (uint32_t i = 0; i < N; i++)
+        ticket = append(&w, i + 1, S("x\r\n"), "anna@example.org");
+    assert_int_equal(receive_log_flush(w.log), 0);
+    wait_synced(w.log, ticket);
+    while ((n = receive_log_progress(w.log, p, 8)) > 0)
+        for (int i = 0; i < n; i++)
+            assert_int_equal(store_log_synced(w.store, S("in"), p[i]), 0);
+    assert_int_equal(store_turn(w.store), 0);
+    while (store_syncing(w.store))
+        usleep(200);
+    assert_false(store_stuck(w.store));
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(store_publish(w.store), 0);
+        assert_true(store_stuck(w.store));
+        assert_int_equal(store_turn(w.store), 0);
+    }
+    assert_true(store_stuck(w.store));
+    assert_false(store_idle(w.store));
+    assert_int_equal(w.placed, 0);
+    assert_int_equal(w.notes, 1); /* said once */
+    assert_string_equal(w.last_note, "there is no room on the disk for journal or index: messages wait");
+    full(&w, false);
+    assert_int_equal(store_turn(w.store), 0);
+    assert_false(store_stuck(w.store));
+    assert_int_equal(w.placed, N);
+    assert_int_equal(store_flush(w.store), 0);
+    assert_int_equal(count_in(&w, "anna@example.org"), N);
+    world_close(&w);
+    assert_int_equal(world_check(&w), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -139,6 +198,7 @@ int main(void)
         cmocka_unit_test(test_restart_continues),
         cmocka_unit_test(test_uids_are_never_reused),
         cmocka_unit_test(test_lock),
+        cmocka_unit_test(test_no_room_for_the_index),
     };
     return cmocka_run_group_tests_name("store", tests, NULL, NULL);
 }

@@ -23,6 +23,7 @@ struct world {
     struct arena a;
     struct buf blob;
     struct directory directory;
+    const struct conf *conf;
     struct store *store;
     struct receive_log *log;
     int log_fd;
@@ -56,6 +57,7 @@ static inline void test_directory(struct world *w, const char *accounts, const c
     if (conf_parse(&w->a, bundle, &c, &error) < 0 || directory_compile(&w->a, bundle, c, 1, &w->blob, &error) < 0 ||
         directory_open(buf_str(&w->blob), &w->directory) < 0)
         fail_msg("%.*s", STR_ARG(error.text));
+    w->conf = c;
 }
 
 static inline void world_init(struct world *w)

@@ -5,7 +5,9 @@
 #
 # Three accounts; five messages by SMTP, one of them to two mailboxes, one of no octet, one over the 128 KiB from which a message is streamed
 # to a segment of its own, one whose lines begin with dots; the newest of bob's is expunged; carol's mailbox is created by a log-in.
-# Between the messages the server is started anew, so that there is more than one segment. index.db is left out: it can be made again.
+# From v2 on also what the queue writes: one message that was sent, one that failed and whose sender was told, one that waits for a dead host,
+# one that is held, one redirected, a destination that is paused. Between the messages the server is started anew, so that there is more than one segment. index.db is
+# left out: it can be made again.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 [ $# = 1 ] || { echo "usage: $0 VERSION" >&2; exit 2; }
@@ -17,8 +19,11 @@ import shutil
 import sqlite3
 import sys
 
+import json
+
 import harness
 import ledger
+import sink
 
 target = sys.argv[1]
 DOMAIN = "example.org"
@@ -69,15 +74,45 @@ def contents(house, user):
         return {names[n - 1]: content for n, content in drop.retrieve(range(1, len(names) + 1))}
 
 
-with harness.Instance(settings={"log_segment_size": "64K"}, domain=DOMAIN) as house:
+def queue(house, *words):
+    return [json.loads(line) for line in house.check("queue", *words, "--json").splitlines()]
+
+
+def use_queue(house, there):
+    for to in ("sent", "failed", "waits", "held"):
+        with house.smtp() as client:
+            client.sendmail("alice@example.org", [f"{to}@{'dead' if to in ('waits', 'held') else 'far'}.example"], header % b"away" + b"x\r\n")
+    house.wait_for(1, "alice")
+    harness.eventually(lambda: len(there.taken()) == 1 and {line.get("attempts") for line in queue(house, "list")} == {1})
+    queue(house, "hold", "--recipient", "held@dead.example")
+    queue(house, "redirect", "--recipient", "held@dead.example", "--to", "[127.0.0.1]:1")
+    queue(house, "pause", "route dead")
+
+
+def queued(house):
+    for line in queue(house, "list"):
+        yield f"queue {line['recipient']} {line['state']} {line['outcome']} {line['attempts']}"
+
+
+ROUTES = """
+mynetworks 127.0.0.0/8
+smtpd_relay_restrictions permit_mynetworks reject
+route dead {{ recipient @dead.example; next smtp [127.0.0.1]:{dead}; tls none }}
+route far {{ next smtp [127.0.0.3]:{port}; tls none }}
+"""
+base = harness.free_base()
+refuse = {"rcpt": lambda _, line: "550 5.1.1 no such user" if "failed" in line else None}
+with harness.Instance(settings={"log_segment_size": "64K"}, domain=DOMAIN, append=ROUTES.format(port=base, dead=base + 1)) as house, \
+        sink.Sink("127.0.0.3", base, script=refuse) as there:
+    use_queue(house, there)
     send(house, ["alice"], header % b"first" + b"Hello.\r\n")
     send(house, ["alice", "bob"], header % b"to two" + b".dot\r\n..dots\r\n.\r\n")
-    house.wait_for(2)
+    house.wait_for(3)
     house.restart()
     send(house, ["bob"], b"")
     send(house, ["alice"], header % b"streamed" + text)
     send(house, ["bob"], header % b"expunged" + b"Nobody shall see this.\r\n")
-    house.wait_for(3)
+    house.wait_for(4)
     house.wait_for(3, "bob")
     with ledger.Maildrop(house, "bob") as drop:
         drop.uidl()
@@ -85,14 +120,17 @@ with harness.Instance(settings={"log_segment_size": "64K"}, domain=DOMAIN) as ho
     house.mailbox("carol")
     house.restart()
     read = {user: contents(house, user) for user in ("alice", "bob", "carol")}
+    waiting = list(queued(house))
+    assert sorted(line.split()[1] for line in waiting) == ["held@dead.example", "waits@dead.example"], waiting
     house.stop()
-    expected = [line for user in read for line in describe(house, user)]
+    expected = [line for user in read for line in describe(house, user)] + waiting
     assert "0 findings" in house.check("store", "check")
     os.mkdir(target)
     for folder in ("log/smtp-in", "journal"):
         shutil.copytree(os.path.join(house.data, folder), os.path.join(target, folder))
     with open(os.path.join(target, "expected.txt"), "w") as f:
-        f.write("# mailbox ACCOUNT NAME UIDVALIDITY UIDNEXT MESSAGES; message UID SIZE CRC-32C-OF-PREFIX-AND-CONTENT SESSION NUMBER RECEIVED-US\n")
+        f.write("# mailbox ACCOUNT NAME UIDVALIDITY UIDNEXT MESSAGES; message UID SIZE CRC-32C-OF-PREFIX-AND-CONTENT SESSION NUMBER RECEIVED-US\n"
+                "# queue RECIPIENT STATE OUTCOME ATTEMPTS\n")
         f.write("\n".join(expected) + "\n")
     for folder, _, names in os.walk(target):
         for name in names:

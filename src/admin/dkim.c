@@ -8,7 +8,7 @@
 #include "admin/instance.h"
 #include "base/env.h"
 #include "message/address.h"
-#include "session/tls_files.h"
+#include "io/whole_file.h"
 
 #define MESSAGE_MAX ((size_t)256 << 20)
 #define RECORD_MAX 8192
@@ -37,7 +37,7 @@ int dkim_key_load(const char *command, const char *path, struct dkim_key **out)
     struct buf pem = BUF(DKIM_KEY_FILE_MAX);
     const char *why = NULL;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    int r = fd < 0 ? -errno : tls_files_read(fd, &pem);
+    int r = fd < 0 ? -errno : whole_file_read(fd, &pem);
     if (fd >= 0)
         close(fd);
     if (r == 0)

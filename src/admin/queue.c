@@ -52,7 +52,7 @@ int queue_ask(struct queue_command *q, str question, void (*each)(struct queue_c
                             : control_ask_role(q->data.fd, ROLE_STORE, buf_str(&page), QUEUE_PATIENCE_S, &ok, &answer);
         if (r < 0 || (!ok && !answer.n)) {
             bool absent = r == -ENOENT || r == -ECONNREFUSED;
-            admin_complain(absent ? "no server runs on %s, and it is what keeps the queue; start it with posthouse serve"
+            admin_complain(absent ? "no server runs on %s, and it keeps the queue; start it with posthouse serve"
                                   : "the server of %s did not answer", q->data.path);
             return EXIT_UNAVAILABLE;
         }
@@ -161,7 +161,8 @@ static int add_id(struct queue_command *q, const char *name)
         return add_number(q, id);
     struct finding f = { .command = { .data = q->data }, .prefix = str_z(name) };
     if (f.prefix.n < 6) {
-        admin_complain("queue: \"%s\" is no number of the queue, and of a trace id at least 6 letters are needed", name);
+        admin_complain("queue: \"%s\" is no number of the queue, and of a trace id at least 6 letters are needed",
+                       name);
         return EXIT_USAGE;
     }
     int e = queue_ask(&f.command, S(" do=list"), find_session);

@@ -1,4 +1,5 @@
-/* What the files of `posthouse queue` share: questions to role store (store/queue_query.h) and their answers, line by line.
+/* What the files of `posthouse queue` share: questions to role store
+ * (store/queue_query.h) and their answers, line by line.
  *   queue.c        the words of the command
  *   queue_print.c  what a person sees */
 #pragma once

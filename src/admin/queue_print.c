@@ -231,8 +231,8 @@ int queue_watch(struct queue_command *q)
             printf("\033[H\033[2J");
         e = queue_ask(q, S(" do=summary"), q->json ? queue_print_json : print_summary);
         if (!e && !q->json)
-            printf("%-42s%-7s %8s %8s %5s/%-5s %9s %9s %7s\n", "destination", "state", "waiting", "due", "open", "may", "sent",
-                   "deferred", "failed");
+            printf("%-42s%-7s %8s %8s %5s/%-5s %9s %9s %7s\n", "destination", "state", "waiting", "due", "open",
+                   "may", "sent", "deferred", "failed");
         q->printed = 0;
         if (!e)
             e = queue_ask(q, S(" do=destinations"), q->json ? queue_print_json : print_row);

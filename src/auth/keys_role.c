@@ -4,7 +4,7 @@
 #include "auth/dkim_key.h"
 #include "base/map.h"
 #include "io/role.h"
-#include "session/tls_files.h"
+#include "io/whole_file.h"
 
 #define FILE_PREFIX S("dkim_key ")
 #define KEYS_MAX 100000
@@ -49,7 +49,7 @@ static int file(struct role *r, str name, int fd)
     if (!str_starts(name, FILE_PREFIX))
         return 0;
     name = str_from(name, FILE_PREFIX.n);
-    int e = tls_files_read(fd, &pem);
+    int e = whole_file_read(fd, &pem);
     if (e == 0)
         e = dkim_key_read(buf_str(&pem), &why, &key);
     if (pem.p)

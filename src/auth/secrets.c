@@ -1,23 +1,11 @@
 /* The secrets file in memory: see secrets.h. */
 #include "auth/secrets.h"
 #include <errno.h>
+#include "io/whole_file.h"
 
 enum { SECRETS_MAX = 1 << 30, ACCOUNTS_MAX = 10000000, LINE_MEMORY = 8192 };
 
 struct line { size_t at, n; };
-
-static int read_all(int fd, struct buf *out)
-{
-    for (off_t at = 0;;) {
-        if (buf_reserve(out, 65536) < 0)
-            return -ENOBUFS;
-        ssize_t n = pread(fd, out->p + out->n, out->cap - out->n, at);
-        if (n <= 0)
-            return n < 0 ? -errno : 0;
-        out->n += (size_t)n;
-        at += n;
-    }
-}
 
 static int add_line(struct secrets *s, str text, size_t *damaged)
 {
@@ -51,7 +39,7 @@ int secrets_read(struct secrets *s, int fd, const uint8_t key[16], size_t *out_d
     *s = (struct secrets){ .text = BUF(SECRETS_MAX) };
     *out_damaged = 0;
     map_init(&s->lines, ACCOUNTS_MAX, key);
-    int r = read_all(fd, &s->text);
+    int r = whole_file_read(fd, &s->text);
     str rest = buf_str(&s->text);
     while (r == 0 && rest.n)
         r = add_line(s, str_cut(&rest, '\n'), out_damaged);

@@ -10,6 +10,7 @@
 #include "io/dns_client.h"
 #include "io/dns_resolver.h"
 #include "io/event_flood.h"
+#include "io/whole_file.h"
 
 enum { OPEN_MAX = 2000, WITH_RESOLVER_MAX = 4000, FILE_MAX = 65536, TYPE_DNSKEY = 48, PROBE_AGAIN_MS = 600000 };
 
@@ -248,10 +249,8 @@ static int file(struct role *r, str name, int fd)
     struct buf *to = anchors ? &d->next_anchors : &d->next_resolv;
     if (!anchors && !str_eq(name, S("resolv_conf")))
         return 0;
-    buf_clear(to);
-    ssize_t n = buf_reserve(to, FILE_MAX) == 0 ? pread(fd, to->p, FILE_MAX, 0) : -1;
-    to->n = n < 0 ? 0 : (size_t)n;
-    d->have_anchors = anchors ? n >= 0 && n < FILE_MAX : d->have_anchors;
+    int e = whole_file_read(fd, to);
+    d->have_anchors = anchors ? e == 0 : d->have_anchors;
     return 0;
 }
 

@@ -1,11 +1,10 @@
-/* Tests of srs.c and loop_mark.c: there and back, what is not ours, age. */
+/* Tests of srs.c: there and back, what is not ours, age. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <setjmp.h>
 #include <cmocka.h>
 #include <errno.h>
-#include "message/loop_mark.h"
 #include "message/srs.h"
 
 static const uint8_t key[16] = { 1, 2, 3 }, other[16] = { 9 };
@@ -85,29 +84,9 @@ static void test_too_long(void **state)
     assert_int_equal(b.n, 0);
 }
 
-static void test_mark(void **state)
-{
-    (void)state;
-    _cleanup_buf_ struct buf b = BUF(1024);
-    str address, value;
-    assert_int_equal(loop_mark_write(&b, key, S("list@ours.example")), 0);
-    assert_true(str_starts(buf_str(&b), S("Delivered-To: ")) && str_ends(buf_str(&b), S(")\r\n")));
-    value = str_from(buf_str(&b), 13);
-    assert_true(loop_mark_read(key, value, &address));
-    assert_true(str_eq(address, S("list@ours.example")));
-    assert_false(loop_mark_read(other, value, &address));
-    assert_false(loop_mark_read(key, S("list@ours.example"), &address));
-    assert_false(loop_mark_read(key, S("list@ours.example (posthouse 0123456789abcdef)"), &address));
-    assert_false(loop_mark_read(key, S(" (posthouse 0123456789abcdef)"), &address));
-    buf_clear(&b);
-    assert_int_equal(loop_mark_write(&b, key, S("a\nb@x")), 0);
-    assert_int_equal(b.n, 0);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = { cmocka_unit_test(test_there_and_back), cmocka_unit_test(test_chain),
-                                        cmocka_unit_test(test_refused), cmocka_unit_test(test_too_long),
-                                        cmocka_unit_test(test_mark) };
+                                        cmocka_unit_test(test_refused), cmocka_unit_test(test_too_long) };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -72,7 +72,8 @@ struct push_plan {
 
 /* Asks what the plan needs; done() is called when result.action is not ROUTE_WAIT, maybe from inside. */
 void push_plan_begin(struct push_plan *p, struct push *push, const struct route *route, str domain, uint64_t seed);
-/* The same route to another host (`posthouse queue redirect`), without its log-in, in the arena; NULL: no name of a host. */
+/* The same route to another host (`posthouse queue redirect`), without its log-in, in the arena; NULL: no name of a
+ * host. */
 const struct route *push_route_to(struct arena *a, const struct route *r, str host);
 void push_plan_end(struct push_plan *p);
 

@@ -88,7 +88,7 @@ struct push_job *push_job_read(struct ipc_frame *f, int *out_error)
 /* How much of each reply goes into the one frame that tells of all recipients. */
 static size_t text_max(const struct push_job *j)
 {
-    enum { OF_THE_JOB = 1024, OF_A_RECIPIENT = 4 + 1 + 2 + 4 + STATUS_MAX + 4 }; /* a host's name has at most 255 bytes */
+    enum { OF_THE_JOB = 1024, OF_A_RECIPIENT = 4 + 1 + 2 + 4 + STATUS_MAX + 4 };
     return MIN((size_t)TEXT_MAX, (size_t)(IPC_FRAME_MAX - OF_THE_JOB) / j->n - OF_A_RECIPIENT);
 }
 

@@ -4,7 +4,7 @@
 #include <ifaddrs.h>
 #include <netinet/in.h>
 #include "mta/push.h"
-#include "session/tls_files.h"
+#include "io/whole_file.h"
 
 enum { DESTINATIONS_MAX = 100000, JOBS_MAX = 100000, QUESTIONS_MAX = 16, CA_MAX = 4 << 20, ANSWER_MAX = 56000 };
 enum { DRAIN_MS = 6000, DRAIN_STEP_MS = 20 };
@@ -40,16 +40,17 @@ static void prepare(void)
 /* Lines `name user secret`; a secret may hold blanks. */
 static int read_credentials(struct push *p, int fd)
 {
-    int r = tls_files_read(fd, &p->credentials_text);
+    int r = whole_file_read(fd, &p->credentials_text);
     arena_done(&p->credentials_arena);
     p->credentials_arena = ARENA(PUSH_CREDENTIALS_MAX);
     p->credentials = NULL;
     for (str rest = buf_str(&p->credentials_text); r == 0 && rest.n;) {
         str line = str_trim(str_cut(&rest, '\n'));
-        struct push_credentials *c = line.n && line.p[0] != '#' ? ARENA_NEW(&p->credentials_arena, struct push_credentials)
-                                                                : NULL;
-        if (!c)
+        if (!line.n || line.p[0] == '#')
             continue;
+        struct push_credentials *c = ARENA_NEW(&p->credentials_arena, struct push_credentials);
+        if (!c)
+            break;
         c->name = str_word(&line);
         c->user = str_word(&line);
         c->secret = str_trim(line);
@@ -65,7 +66,7 @@ static int file(struct role *r, str name, int fd)
     if (str_eq(name, S("relay_credentials")))
         return read_credentials(p, fd);
     if (str_eq(name, S("smtp_tls_CAfile")))
-        tls_files_read(fd, &p->ca_file);
+        whole_file_read(fd, &p->ca_file);
     return 0;
 }
 
@@ -246,8 +247,8 @@ static void still_sending(struct loop_timer *t)
         loop_after(p->role->loop, t, DRAIN_STEP_MS);
 }
 
-/* A transfer whose last reply is still to come would be a duplicate later: it is waited for, a little. The rest is given
- * out again after the next start. */
+/* A transfer whose last reply is still to come would be a duplicate later: it is waited for, a little. The rest is
+ * given out again after the next start. */
 static void stop(struct role *r)
 {
     struct push *p = self(r);

@@ -111,8 +111,8 @@ static void test_a_notice_in_the_log(void **state)
     _cleanup_play_ struct role_play p;
     _cleanup_message_ struct play_message m = { 0 };
     play_smtp(&p, "");
-    make(&p, &(struct notice){ .content = S(HEADER "\r\nthe body\r\n"), .envid = "my-id", .original = "bob@alias.example",
-                               .orcpt = "rfc822;bob@alias.example" }, &m);
+    make(&p, &(struct notice){ .content = S(HEADER "\r\nthe body\r\n"), .envid = "my-id",
+                               .original = "bob@alias.example", .orcpt = "rfc822;bob@alias.example" }, &m);
     const struct message_record *r = &m.record;
     assert_int_equal(r->dsn_of, 4711);
     assert_int_equal(r->dsn_event, 4712);
@@ -204,7 +204,8 @@ static void test_hostile_texts(void **state)
     _cleanup_play_ struct role_play p;
     _cleanup_message_ struct play_message m = { 0 };
     static char lines[15000];
-    static const char evil[] = "550 x\r\nEvil: yes\r\n\r\nEvil: yes\n\033]0;title\007\rEvil: yes\n.\n\n--boundary--\n\377\376";
+    static const char evil[] =
+        "550 x\r\nEvil: yes\r\n\r\nEvil: yes\n\033]0;title\007\rEvil: yes\n.\n\n--boundary--\n\377\376";
     play_smtp(&p, "");
     memset(lines, 'a', sizeof(lines) - 1);
     const struct notice rows[] = {
@@ -345,7 +346,8 @@ static void test_a_thousand_recipients(void **state)
     _cleanup_message_ struct play_message m = { 0 };
     size_t n = 0;
     play_smtp(&p, "");
-    make(&p, &(struct notice){ .content = S("a: b\r\n\r\n"), .n = 900, .address = "b@x.y", .mta = "m", .text = "t" }, &m);
+    make(&p, &(struct notice){ .content = S("a: b\r\n\r\n"), .n = 900, .address = "b@x.y", .mta = "m",
+                               .text = "t" }, &m);
     for (str rest = buf_str(&m.content), line; rest.n;) {
         line = str_cut(&rest, '\n');
         n += str_starts(line, S("Final-Recipient:"));
@@ -378,7 +380,8 @@ static void test_the_postmaster_hears_of_what_nobody_sent(void **state)
     _cleanup_play_ struct role_play p;
     _cleanup_message_ struct play_message m = { 0 };
     play_smtp(&p, "");
-    make(&p, &(struct notice){ .content = S(HEADER "\r\nbody\r\n"), .to = "postmaster@example.org", .last_resort = 1 }, &m);
+    make(&p, &(struct notice){ .content = S(HEADER "\r\nbody\r\n"), .to = "postmaster@example.org",
+                               .last_resort = 1 }, &m);
     must_have(&m, "To: <postmaster@example.org>\r\n");
     must_have(&m, "without a sender");
     assert_int_equal(m.record.sender.n, 0);

@@ -206,7 +206,8 @@ static void test_marks_of_this_host(void **state)
         play_status(&p, "messages");
         begin(&c);
         client_send(&c, buf_str(&lines));
-        client_send(&c, S("Delivered-To: info@example.org\r\nDelivered-To: bob@example.org (posthouse 0123456789abcdef)\r\n"));
+        client_send(&c, S("Delivered-To: info@example.org\r\n"
+                         "Delivered-To: bob@example.org (posthouse 0123456789abcdef)\r\n"));
         buf_clear(&lines);
         loop_mark_write(&lines, other, S("anna@example.org")); /* of another host */
         client_send(&c, buf_str(&lines));

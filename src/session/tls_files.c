@@ -1,29 +1,15 @@
 /* TLS files of a role: see tls_files.h. */
 #include "session/tls_files.h"
-#include <errno.h>
+#include "io/whole_file.h"
 
 enum { PEM_MAX = 1 << 20 };
-
-int tls_files_read(int fd, struct buf *out)
-{
-    buf_clear(out);
-    for (off_t at = 0;;) {
-        if (buf_reserve(out, 4096) < 0)
-            return -ENOBUFS;
-        ssize_t n = pread(fd, out->p + out->n, out->cap - out->n, at);
-        if (n <= 0)
-            return n < 0 ? -errno : 0;
-        out->n += (size_t)n;
-        at += n;
-    }
-}
 
 static int use_pair(struct tls_files *t, struct role *r, int key_fd)
 {
     _cleanup_buf_ struct buf key = BUF(PEM_MAX);
     const char *why = "tls_key cannot be read";
     SSL_CTX *ctx = NULL;
-    int e = tls_files_read(key_fd, &key);
+    int e = whole_file_read(key_fd, &key);
     if (e == 0)
         e = tls_server_context(buf_str(&t->cert), buf_str(&key), &why, &ctx);
     if (key.p)
@@ -44,7 +30,7 @@ int tls_files_take(struct tls_files *t, struct role *r, str name, int fd)
     if (str_eq(name, S("tls_key")))
         return use_pair(t, r, fd);
     t->cert.max = PEM_MAX;
-    if (str_eq(name, S("tls_certificate")) && tls_files_read(fd, &t->cert) < 0)
+    if (str_eq(name, S("tls_certificate")) && whole_file_read(fd, &t->cert) < 0)
         events_say(&r->events, EVENT_ERROR, "tls_refused", S("tls_certificate cannot be read"));
     return 0;
 }

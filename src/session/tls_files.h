@@ -9,5 +9,3 @@ struct tls_files { SSL_CTX *context; struct buf cert; const char *alpn; }; /* al
 /* For role_ops.file: names other than tls_certificate and tls_key are ignored. Always 0: a bad pair is reported as an
  * event. */
 int tls_files_take(struct tls_files *t, struct role *r, str name, int fd);
-/* The whole content of a file from its start. 0, -ENOBUFS (over the buffer's ceiling), negative errno. */
-int tls_files_read(int fd, struct buf *out);

@@ -271,7 +271,8 @@ static bool describe_told(struct store *s, enum schedule_told what, const struct
         return false;
     *x = (struct journal_attempt){
         .index = item->index, .outcome = expired ? QUEUE_EXPIRED : QUEUE_WAITING, .attempts = item->attempts,
-        .status = S("4.4.1"), .text = d && d->last_error[0] ? str_z(d->last_error) : S("the host could not be reached"),
+        .status = S("4.4.1"),
+        .text = d && d->last_error[0] ? str_z(d->last_error) : S("the host could not be reached"),
         .owed = queue_owes(expired ? QUEUE_EXPIRED : QUEUE_DEFERRED, to->notify, m->m.sender.n == 0, m->m.last_resort) };
     s->queue->stats.expired += expired;
     return expired || x->owed;
@@ -354,7 +355,7 @@ static void forget(struct store *s, struct queue_open *o, enum schedule_verdict 
 
 void queue_release(struct store *s, struct queue_open *o, enum schedule_verdict verdict, uint64_t due)
 {
-    bool come = o->reread && s->queue->loading; /* some of them, once the loader is there; the others: all is read anew */
+    bool come = o->reread && s->queue->loading; /* by themselves; if their rows were passed, all is read anew */
     s->queue->overflow = s->queue->overflow || come;
     for (uint32_t i = 0; i < o->n && !come; i++)
         queue_again(s, o, &o->items[i], due);
@@ -499,7 +500,8 @@ static struct queue_open *attach_job(struct store *s, const struct queue_attache
     o->bounce = m->m.sender.n == 0;
     for (size_t i = 0; i < a->n; i++) {
         const struct index_queue_recipient *r = queue_message_recipient(m, a->indexes[i]);
-        if (!r || r->state == QUEUE_STATE_FINAL || item_of(o, r->index) || queue_is_open(s->queue, a->message, r->index))
+        if (!r || r->state == QUEUE_STATE_FINAL || item_of(o, a->indexes[i]) ||
+            queue_is_open(s->queue, a->message, a->indexes[i]))
             continue; /* over, or somebody's already: nobody may have it twice */
         first = first ? first : r;
         o->items[o->n++] = (struct queue_item){ .index = r->index, .attempts = r->attempts,

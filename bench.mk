@@ -1,4 +1,4 @@
-# `make bench`: Posthouse beside Postfix and Dovecot, tables (docs/performance.md). Needs root. BENCH_QUICK=1 for a first look.
+# `make bench`: Posthouse beside Postfix, OpenSMTPD and Dovecot, tables (docs/performance.md). Needs root. BENCH_QUICK=1 for a first look.
 BENCH_TOOLS := $(addprefix $(B)/bench/,smtp_load pop3_load smtp_sink posthouse_plain_pop3)
 
 $(B)/bench/%: bench/%.c bench/net.c bench/net.h

@@ -1,7 +1,9 @@
 """The load generators of `make bench` against a running server: they come to their end and count right."""
 import json
 import os
+import socket
 import subprocess
+import tempfile
 
 import harness
 
@@ -36,6 +38,27 @@ def test_a_mailbox_is_downloaded_whole():
             harness.equal(got["messages"], 3)
             assert octets <= got["bytes"] < octets + 300, (octets, got)
             assert got["end"] > got["start"]
+
+
+def test_the_sink_counts_rounds():
+    with tempfile.TemporaryDirectory() as folder, socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+        free.close()
+        sink = subprocess.Popen([build(folder, "smtp_sink"), "-p", port], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        harness.equal(json.loads(sink.stdout.readline()), {"ready": int(port)})
+        for connections, messages in ((3, 50), (1, 2)):
+            print(messages, file=sink.stdin, flush=True)
+            subprocess.run([build(folder, "smtp_load"), "-p", port, "-c", str(connections), "-m", str(messages), "-d", "far.test"],
+                           stdout=subprocess.DEVNULL, check=True)
+            got = json.loads(sink.stdout.readline())
+            harness.equal((got["messages"], got["connections"]), (messages, connections))
+            assert 1900 * messages < got["bytes"] < 2200 * messages and got["last"] >= got["first"] > 0, got
+        print("5\n0", file=sink.stdin, flush=True)  # a round is ended by the next
+        harness.equal(json.loads(sink.stdout.readline())["messages"], 0)
+        sink.stdin.close()
+        harness.equal(sink.wait(10), 0)
+        sink.stdout.close()
 
 
 if __name__ == "__main__":

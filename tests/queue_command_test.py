@@ -188,7 +188,7 @@ def test_destinations():
         match(text, r"(?m)^    sent 1, deferred 0, failed 0; connections 1, used again 0; ")
         equal([line["destination"] for line in x.json("destinations", "route other")], ["route other"])
         # paused: nothing is sent, until it is resumed, over a restart too
-        x.queue("pause", "route other")
+        equal(x.queue("pause", "route other"), "route other: paused\n")
         x.send("waits@other.test")
         eventually(lambda: x.waits() == ["a@later.test", "waits@other.test"])
         match(x.queue("destinations", "route other"), r"^route other: paused\n")
@@ -196,7 +196,7 @@ def test_destinations():
         time.sleep(1)
         equal(len(x.other.taken()), 1, "sent while it is paused")
         equal(x.json("destinations", "route other")[0]["state"], "paused")
-        x.queue("resume", "route other")
+        equal(x.queue("resume", "route other", "--json"), "")
         eventually(lambda: len(x.other.taken()) == 2, what="sent")
         equal(x.json("destinations", "route other")[0]["state"], "alive")
 

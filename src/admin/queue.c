@@ -178,12 +178,17 @@ static int add_id(struct queue_command *q, const char *name)
     return 0;
 }
 
-static int ask_with(struct queue_command *q, const char *word, void (*each)(struct queue_command *, json_t *))
+static int ask_word(struct queue_command *q, const char *word, void (*each)(struct queue_command *, json_t *))
 {
     _cleanup_buf_ struct buf question = BUF(QUESTION_MAX);
     event_str(&question, "do", str_z(word));
     buf_add(&question, buf_str(&q->fields));
-    return queue_ask(q, buf_str(&question), q->json ? queue_print_json : each);
+    return queue_ask(q, buf_str(&question), each);
+}
+
+static int ask_with(struct queue_command *q, const char *word, void (*each)(struct queue_command *, json_t *))
+{
+    return ask_word(q, word, q->json ? queue_print_json : each);
 }
 
 static int do_list(struct queue_command *q, int argc, char **argv)
@@ -209,13 +214,21 @@ static int do_show(struct queue_command *q, int argc, char **argv)
     return e ? e : ask_with(q, "show", queue_print_shown);
 }
 
-static void print_changed(struct queue_command *q, json_t *line)
+static void add_changed(struct queue_command *q, json_t *line)
 {
-    (void)q;
-    printf("%" JSON_INTEGER_FORMAT " recipients changed.\n", json_integer_value(json_object_get(line, "changed")));
-    if (json_integer_value(json_object_get(line, "skipped")))
-        printf("%" JSON_INTEGER_FORMAT " are being sent at this moment and were left alone.\n",
-               json_integer_value(json_object_get(line, "skipped")));
+    q->changed += json_integer_value(json_object_get(line, "changed"));
+    q->skipped += json_integer_value(json_object_get(line, "skipped"));
+}
+
+static void print_changed(const struct queue_command *q)
+{
+    if (q->json) {
+        printf("{\"changed\":%" JSON_INTEGER_FORMAT ",\"skipped\":%" JSON_INTEGER_FORMAT "}\n", q->changed, q->skipped);
+        return;
+    }
+    printf("%" JSON_INTEGER_FORMAT " recipients changed.\n", q->changed);
+    if (q->skipped)
+        printf("%" JSON_INTEGER_FORMAT " are being sent at this moment and were left alone.\n", q->skipped);
 }
 
 /* Nobody empties a queue by a word that he forgot. */
@@ -231,7 +244,11 @@ static int change(struct queue_command *q, const char *word, int argc, char **ar
         e = EXIT_USAGE;
     }
     event_str(&q->fields, "by", str_z(who ? who->pw_name : "?"));
-    return e ? e : ask_with(q, word, print_changed);
+    if (!e)
+        e = ask_word(q, word, add_changed);
+    if (!e)
+        print_changed(q);
+    return e;
 }
 
 static int do_retry(struct queue_command *q, int argc, char **argv) { return change(q, "retry", argc, argv); }
@@ -270,7 +287,10 @@ static int pause_one(struct queue_command *q, const char *word, int argc, char *
         return EXIT_USAGE;
     }
     event_str(&q->fields, "destination", str_z(argv[0]));
-    return ask_with(q, word, print_changed);
+    int e = ask_word(q, word, find_any);
+    if (!e && !q->json)
+        printf("%s: %sd\n", argv[0], word);
+    return e;
 }
 
 static int do_pause(struct queue_command *q, int argc, char **argv) { return pause_one(q, "pause", argc, argv); }

@@ -13,6 +13,8 @@ struct queue_command {
     bool json, watch;
     struct buf fields;       /* the question: its filters */
     size_t printed;          /* lines so far */
+    json_int_t changed, skipped; /* over all pages */
+    json_t *sums;            /* the same of do=summary */
 };
 
 /* Asks as often as there are pages and calls `each` for every line but the last of a page. 0 or an exit code after a

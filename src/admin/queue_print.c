@@ -205,18 +205,33 @@ static void print_row(struct queue_command *q, json_t *line)
     print(&out);
 }
 
-static void print_summary(struct queue_command *q, json_t *line)
+/* A page tells of so many messages; the number of destinations is the same in each. */
+static void add_summary(struct queue_command *q, json_t *line)
+{
+    static const char *const counts[] = { "waiting", "sending", "held", "final" };
+    if (!q->sums) {
+        q->sums = json_deep_copy(line);
+        return;
+    }
+    for (size_t i = 0; i < ARRAY_LEN(counts); i++)
+        json_object_set_new(q->sums, counts[i], json_integer(number(q->sums, counts[i]) + number(line, counts[i])));
+}
+
+static void print_summary(struct queue_command *q)
 {
     const char *key;
     json_t *value;
-    (void)q;
-    json_object_foreach(line, key, value) {
+    if (q->json)
+        queue_print_json(q, q->sums);
+    json_object_foreach(q->json ? NULL : q->sums, key, value) {
         if (json_is_integer(value))
             printf("%s %" JSON_INTEGER_FORMAT "   ", key, json_integer_value(value));
         else if (json_is_string(value))
             printf("%s %s   ", key, json_string_value(value));
     }
-    printf("\n\n");
+    if (!q->json)
+        printf("\n\n");
+    json_decref(TAKE(q->sums));
 }
 
 int queue_watch(struct queue_command *q)
@@ -229,7 +244,9 @@ int queue_watch(struct queue_command *q)
     while (!e && !interrupted) {
         if (isatty(STDOUT_FILENO))
             printf("\033[H\033[2J");
-        e = queue_ask(q, S(" do=summary"), q->json ? queue_print_json : print_summary);
+        e = queue_ask(q, S(" do=summary"), add_summary);
+        if (!e)
+            print_summary(q);
         if (!e && !q->json)
             printf("%-42s%-7s %8s %8s %5s/%-5s %9s %9s %7s\n", "destination", "state", "waiting", "due", "open",
                    "may", "sent", "deferred", "failed");

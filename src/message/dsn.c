@@ -110,18 +110,15 @@ static void put_reply(struct buf *out, str text)
     }
 }
 
+/* The address that the sender used: where an alias leads is not told (RFC 3461 6.3 e, RFC 3464 2.3.2). */
+static str known_as(const struct dsn_recipient *r) { return r->original.n ? r->original : r->address; }
+
 static void put_person(struct buf *out, const struct dsn *d, const struct dsn_recipient *r)
 {
     str advice = d->kind == DSN_FAILED || d->kind == DSN_DELAYED ? dsn_advice(r->status) : STR_NONE;
     buf_add(out, S("\r\n  <"));
-    put_words(out, r->address);
-    buf_add(out, S(">"));
-    if (r->original.n && !str_eq(r->original, r->address)) {
-        buf_add(out, S(" (sent to <"));
-        put_words(out, r->original);
-        buf_add(out, S(">)"));
-    }
-    buf_add(out, S("\r\n"));
+    put_words(out, known_as(r));
+    buf_add(out, S(">\r\n"));
     if (r->mta.n) {
         buf_add(out, r->code ? S("    The host ") : S("    About the host "));
         put_words(out, r->mta);
@@ -231,13 +228,11 @@ static str mta_name(str mta)
 static void put_recipient_fields(struct buf *out, const struct dsn *d, const struct dsn_recipient *r)
 {
     buf_add(out, S("\r\n"));
-    if (r->orcpt.n) {
+    if (r->orcpt.n) { /* without ORCPT there is none (RFC 3461 6.3 d) */
         str address = r->orcpt, type = str_cut(&address, ';');
         put_address(out, "Original-Recipient", type, address, d->smtputf8);
-    } else if (r->original.n && !str_eq(r->original, r->address)) {
-        put_address(out, "Original-Recipient", S("rfc822"), r->original, d->smtputf8);
     }
-    put_address(out, "Final-Recipient", S("rfc822"), r->address, d->smtputf8);
+    put_address(out, "Final-Recipient", S("rfc822"), known_as(r), d->smtputf8);
     buf_addf(out, "Action: %s\r\nStatus: ", words[d->kind].action);
     put_field(out, r->status.n ? r->status : S("5.0.0"), false);
     buf_add(out, S("\r\n"));

@@ -180,8 +180,14 @@ static int open_target(struct push_run *run, struct racer *w, const struct route
     int e = smtp_send_open(&w->send, run->push->role->loop, &run->push->send, &to, &events);
     w->open = e == 0;
     if (e < 0)
-        remember(run, t, 0, S("4.4.1"), str_z(strerror(-e)));
+        remember(run, t, 0, S("4.3.0"), S("this host has no memory for another connection now"));
     return e;
+}
+
+/* 4.3.x in our own words: this host is short of something, which says nothing of the other. */
+static bool own_trouble(const struct push_run *run)
+{
+    return run->last.code == 0 && str_starts(buf_str(&run->last.status), S("4.3."));
 }
 
 static void connect_more(struct push_run *run);
@@ -280,7 +286,7 @@ static void lost_while_signing(struct push_run *run)
 {
     push_sign_end(&run->sign);
     if (run->job->again) {
-        give_up(run, true, SMTP_DEFERRED);
+        give_up(run, !own_trouble(run), SMTP_DEFERRED);
         return;
     }
     run->job->again = true;
@@ -369,7 +375,7 @@ static void connect_more(struct push_run *run)
         if (!w || (racing(run) && (!t || t->group != run->group)))
             return;
         if (!t) {
-            give_up(run, true, SMTP_DEFERRED);
+            give_up(run, !own_trouble(run), SMTP_DEFERRED);
             return;
         }
         run->group = t->group;
@@ -499,8 +505,13 @@ void push_job_take(struct push *p, struct push_job *j)
         push_job_free(j);
         return;
     }
-    if (map_set(&p->jobs, job_key(&j->id), j, NULL) == 0)
-        d = destination_of(p, j);
+    if (map_set(&p->jobs, job_key(&j->id), j, NULL) < 0) { /* far more than the store gives out: it comes again */
+        push_job_results(j, SMTP_DEFERRED, 0, S("4.3.2"), S("role smtp-out has no room for more; it tries again"));
+        push_job_report(p, j);
+        push_job_free(j);
+        return;
+    }
+    d = destination_of(p, j);
     if (!d || j->fd < 0) {
         push_job_results(j, SMTP_DEFERRED, 0, S("4.3.2"), S("role smtp-out has no room for more; it tries again"));
         push_job_report(p, j);

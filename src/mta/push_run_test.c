@@ -373,6 +373,51 @@ static void test_a_dead_one_is_replaced_once(void **state)
     play_stop(&s.p);
 }
 
+/* Who has the whole message may have taken it: it is not sent once more at once. */
+static void test_dead_with_the_message(void **state)
+{
+    (void)state;
+    _cleanup_stage_ struct stage s;
+    _cleanup_client_ struct play_client c = { .fd = -1 };
+    stage_up(&s, one_host, "");
+    job_simple(&s, 1, "far.example");
+    peer_accept(&s, &c, 0);
+    peer_hello(&c, "250 far.example\r\n");
+    peer_take(&c);
+    job_became(&s, 1, 1, 250, "2.0.0");
+    job_confirm(&s, 1);
+    job_simple(&s, 2, "far.example");
+    peer_content(&c, 1);
+    client_close(&c);
+    job_became(&s, 2, 2, 0, "4.4.2");
+    assert_false(host_called(&s, 0, 300));
+    play_stop(&s.p);
+}
+
+/* A peer that takes commands in groups, and dies in one. */
+static void test_dead_in_a_pipeline(void **state)
+{
+    (void)state;
+    _cleanup_stage_ struct stage s;
+    _cleanup_client_ struct play_client c = { .fd = -1 }, d = { .fd = -1 };
+    stage_up(&s, one_host, "");
+    job_simple(&s, 1, "far.example");
+    peer_accept(&s, &c, 0);
+    peer_hello(&c, "250-far.example\r\n250 PIPELINING\r\n");
+    peer_take(&c);
+    job_became(&s, 1, 1, 250, "2.0.0");
+    job_confirm(&s, 1);
+    job_send(&s, &(struct job_spec){ .id = 2, .destination = "far.example", .n = 3 });
+    peer_talk(&c, "MAIL", "250 ok\r\n250 ok\r\n");
+    client_close(&c);
+    peer_accept(&s, &d, 0);
+    peer_hello(&d, "250-far.example\r\n250 PIPELINING\r\n");
+    peer_content(&d, 3);
+    peer_say(&d, "250 2.0.0 queued\r\n");
+    assert_int_equal(job_became(&s, 2, 1, 250, "2.0.0")->n, 3);
+    play_stop(&s.p);
+}
+
 static void test_destinations_do_not_wait_for_each_other(void **state)
 {
     (void)state;
@@ -479,6 +524,8 @@ int main(void)
         cmocka_unit_test(test_421_while_idle),
         cmocka_unit_test(test_closed_at_the_next_message),
         cmocka_unit_test(test_a_dead_one_is_replaced_once),
+        cmocka_unit_test(test_dead_with_the_message),
+        cmocka_unit_test(test_dead_in_a_pipeline),
         cmocka_unit_test(test_destinations_do_not_wait_for_each_other),
         cmocka_unit_test(test_redirect),
         cmocka_unit_test(test_drain_at_stop),

@@ -1,5 +1,6 @@
-/* Which host put a message off, so that it is asked first the next time: greylisting (RFC 6647) waits for the same client at
- * the same host. What is forgotten, by an end of the role or by a newer message in its place, only costs an attempt. */
+/* Which host put a message off, so that it is asked first the next time: greylisting (RFC 6647) waits for the same
+ * client at the same host. What is forgotten, by an end of the role or by a newer message in its place, only costs an
+ * attempt. */
 #include "base/hash.h"
 #include "mta/push.h"
 

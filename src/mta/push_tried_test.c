@@ -1,3 +1,4 @@
+/* The memory of who put a message off, and the order of targets that it makes. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -81,7 +81,7 @@ static int read_frame(struct notice *n, struct unpack *in)
     unpack_str(in); /* the sender of the original: `to`, or nobody */
     n->offset = unpack_u64(in);
     n->length = unpack_u64(in);
-    if (in->bad || session.n != sizeof(original.raw) || n->kind >= DSN_KINDS || n->fd < 0)
+    if (in->bad || session.n != sizeof(original.raw) || n->kind >= DSN_KINDS)
         return -EBADMSG;
     memcpy(original.raw, session.p, session.n);
     b32_id_encode(original.raw, original.text);
@@ -110,14 +110,19 @@ static int read_original(struct notice *n)
     n->dsn.whole = returned_whole(n);
     size_t want = (size_t)MIN(n->length, n->dsn.whole ? (uint64_t)WHOLE_MAX : (uint64_t)HEADER_MAX);
     char *p = buf_space(&n->original, want);
-    for (size_t got = 0; p && got < want;) {
+    bool whole = n->fd >= 0;
+    for (size_t got = 0; p && whole && got < want;) {
         ssize_t k = pread(n->fd, p + got, want - got, (off_t)(n->offset + got));
-        if (k <= 0 && !(k < 0 && errno == EINTR))
-            return k < 0 ? -errno : -EIO;
+        whole = k > 0 || (k < 0 && errno == EINTR);
         got += k > 0 ? (size_t)k : 0;
     }
     if (!p)
         return n->original.failed;
+    if (!whole) { /* the sender is to hear of it all the same */
+        n->dsn.whole = false;
+        buf_clear(&n->original);
+        return buf_add(&n->original, S("Comments: this host cannot read the message from its disk any more\r\n"));
+    }
     str header = str_first(buf_str(&n->original), header_length(buf_str(&n->original)));
     struct header_field f;
     if (header_find(header, S("Message-ID"), &f))

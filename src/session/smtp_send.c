@@ -323,7 +323,8 @@ static void connected(struct connect *c, int fd, int error)
         struct smtp_client_end end = { .why = SMTP_END_LOST };
         char text[128];
         snprintf(p->words, sizeof(p->words), "cannot connect: %s", strerror_r(-error, text, sizeof(text)));
-        end.reply = (struct smtp_client_reply){ .status = S("4.4.1"), .text = str_z(p->words) };
+        bool ours = error == -EMFILE || error == -ENFILE || error == -ENOBUFS || error == -ENOMEM;
+        end.reply = (struct smtp_client_reply){ .status = ours ? S("4.3.0") : S("4.4.1"), .text = str_z(p->words) };
         say_down(s, &end);
         return;
     }

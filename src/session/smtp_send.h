@@ -71,7 +71,8 @@ struct smtp_send_end {
     bool polite;              /* smtp_send_quit(), or the peer closed an idle connection */
     bool try_clear;           /* opportunistic TLS failed on a fresh connection: open another with SMTP_SEND_TLS_NONE */
     struct smtp_client_reply reply; /* code 0: text is our own sentence ("connection refused", "timed out …"). Good in
-                                       down() only. status is set: "4.4.1" no connection, "4.4.2" lost, "4.7.5" TLS */
+                                       down() only. status is set: "4.3.0" this host has no
+                                       descriptor or memory left, "4.4.1" no connection, "4.4.2" lost, "4.7.5" TLS */
 };
 
 struct smtp_send;

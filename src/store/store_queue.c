@@ -433,6 +433,21 @@ static int describe_job(struct store *s, struct queue_open *o, struct buf *key, 
     return r < 0 || !out->prefix.p ? -ENOMEM : out->fd < 0 ? -EIO : 0;
 }
 
+/* Its content cannot be read: a deferral like any other, so that its sender hears of it in the end. */
+static int defer_unreadable(struct store *s, const struct queue_open *o)
+{
+    struct queue_result *list = calloc(o->n, sizeof(*list));
+    if (!list)
+        return 0; /* the next sweep finds it again */
+    for (uint32_t i = 0; i < o->n; i++)
+        list[i] = (struct queue_result){ .index = o->items[i].index, .outcome = QUEUE_DEFERRED, .status = S("4.3.0"),
+                                         .text = S("this host cannot read the message from its disk") };
+    const struct queue_report report = { .job = o->id, .list = list, .n = o->n };
+    int r = store_queue_result(s, &report);
+    free(list);
+    return r;
+}
+
 /* 1 leased, 0 nothing came of it, -EAGAIN nobody takes it now. */
 static int lease(struct store *s, const struct schedule_job *j)
 {
@@ -460,10 +475,12 @@ static int lease(struct store *s, const struct schedule_job *j)
     arena_clear(&q->scratch);
     if (given)
         return 1;
-    if (r == -EIO)
-        store_note(s, "log %.*s segment %llu cannot be read to send a message: tried again later",
-                   STR_ARG(detail->m.log), (unsigned long long)detail->m.position.segment);
-    queue_release(s, o, SCHEDULE_NO_VERDICT, now + (r == -EIO ? q->times.backoff_min : 1000));
+    if (r == -EIO) {
+        store_note(s, "log %.*s segment %llu cannot be read to send a message", STR_ARG(detail->m.log),
+                   (unsigned long long)detail->m.position.segment);
+        return defer_unreadable(s, o);
+    }
+    queue_release(s, o, SCHEDULE_NO_VERDICT, now + 1000);
     return r == 0 ? -EAGAIN : 0;
 }
 

@@ -22,6 +22,8 @@ struct changing {
     struct map touched;           /* struct item_key -> itself */
     uint64_t message;             /* whose indexes are gathered */
     uint32_t indexes[INDEXES_A_RECORD];
+    struct journal_attempt ends[QUEUE_TOLD_MAX]; /* of bounce and drop, n of them */
+    struct queue_parts parts;
     size_t n;
     int error;
 };
@@ -64,28 +66,46 @@ static int gather(struct changing *c, const struct index_queue_recipient *r)
     return k;
 }
 
+/* Stages the ends of recipients of one message: one record, so one notice. */
+static int stage_ends(struct changing *c)
+{
+    int r = c->n ? make_room(c) : 0;
+    if (r < 0 || !c->n)
+        return r;
+    struct journal_record record = { .kind = JOURNAL_attempted, .attempted = {
+        .message = c->message, .at_us = c->now_us, .list = c->ends, .n = c->n } };
+    r = store_stage(c->s, &record);
+    for (size_t i = 0; i < c->n && r == 0; i++)
+        if (c->ends[i].owed)
+            r = queue_owe(c->s, queue_event(record.lsn, c->ends[i].part), c->message, c->ends[i].owed);
+    struct queue_message *kept = queue_message_find(c->s->queue, c->message);
+    if (r == 0 && kept) {
+        kept->left -= MIN(kept->left, (uint32_t)c->n);
+        if (kept->left == 0 && kept->jobs == 0)
+            queue_message_drop(c->s->queue, kept);
+    }
+    c->n = 0;
+    c->parts = (struct queue_parts){ 0 };
+    return r;
+}
+
 /* Ends a recipient: the sender is told (bounce) or is not (drop). */
 static int end_recipient(struct changing *c, const struct queue_seen *x)
 {
     const struct index_queue_message *m = x->m;
     bool bounce = c->what == CHANGE_BOUNCE;
-    struct journal_attempt t = {
+    int r = c->n && (c->message != m->lsn || c->n == QUEUE_TOLD_MAX) ? stage_ends(c) : 0;
+    struct journal_attempt *t = &c->ends[c->n++];
+    c->message = m->lsn;
+    *t = (struct journal_attempt){
         .index = x->r->index, .outcome = bounce ? QUEUE_FAILED : QUEUE_DROPPED, .attempts = x->r->attempts,
         .status = S("5.7.1"), .text = c->q->text.n ? str_first(c->q->text, QUEUE_TEXT_MAX)
                                                    : S("returned by the administrator of this host"),
     };
     if (bounce)
-        t.owed = queue_owes(QUEUE_FAILED, x->r->notify, m->sender.n == 0, m->last_resort);
-    struct journal_record record = { .kind = JOURNAL_attempted, .attempted = { .message = m->lsn, .at_us = c->now_us,
-                                                                               .list = &t, .n = 1 } };
-    int r = make_room(c);
-    if (r == 0)
-        r = store_stage(c->s, &record);
-    if (r == 0 && t.owed)
-        r = queue_owe(c->s, queue_event(record.lsn, 0), m->lsn, t.owed);
-    struct queue_message *kept = queue_message_find(c->s->queue, m->lsn);
-    if (r == 0 && kept && kept->left && --kept->left == 0 && kept->jobs == 0)
-        queue_message_drop(c->s->queue, kept);
+        t->owed = queue_owes(QUEUE_FAILED, x->r->notify, m->sender.n == 0, m->last_resort);
+    if (t->owed)
+        t->part = queue_part(&c->parts, t->owed - 1, queue_dsn_bytes(x->r, t->text));
     return r;
 }
 
@@ -244,7 +264,7 @@ int queue_change(struct store *s, const struct queue_query *q, uint64_t *out_cha
     if (r == 0)
         r = queue_query_walk(s, q, change_one, &c, out_more);
     if (r == 0)
-        r = stage_gathered(&c);
+        r = c.what >= CHANGE_BOUNCE ? stage_ends(&c) : stage_gathered(&c);
     if (r == 0)
         r = store_flush(s);
     if (r == 0)

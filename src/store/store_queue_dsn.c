@@ -124,8 +124,8 @@ static int describe(struct store *s, const struct queue_owed *o, const struct in
             .at_us = r->at_us ? r->at_us : m->received_us, .until_us = m->received_us + lifetime * 1000,
         };
     }
-    out->fd = out->n ? queue_file(s, m->log, m->position.segment) : -1;
-    return !out->to.p ? -ENOMEM : out->n == 0 ? -ENOENT : out->fd < 0 ? -EIO : 0;
+    out->fd = out->n ? queue_file(s, m->log, m->position.segment) : -1; /* unreadable: a notice without the original */
+    return !out->to.p ? -ENOMEM : out->n == 0 ? -ENOENT : 0;
 }
 
 /* 1 asked, 0 nobody to ask now, -ENOENT nothing is owed any more. */
@@ -175,7 +175,7 @@ int queue_dsn_run(struct store *s, uint64_t now)
         int k = r == 0 ? ask(s, o) : 0;
         if (k == -ENOENT) {
             forget(q, o);
-        } else if (k < 0 && k != -EIO) {
+        } else if (k < 0) {
             r = k;
         } else if (r == 0 && k == 0) {
             q->owed_next_ms = now + PAUSE_MS;

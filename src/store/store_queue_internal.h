@@ -9,8 +9,8 @@
  * Invariants
  * 1. A recipient is in memory (in the schedule or in a job) exactly if it is not held, not final, and its row
  *    (due, message, index) at or before `loaded`, or, of messages that came since this reading of the index began
- *    (over `load_lsn`: they do not wait for its end), due until `load_until_us`; but for what `overflow` left out, which
- *    is found in the index later.
+ *    (over `load_lsn`: they do not wait for its end), due until `load_until_us`; but for what `overflow` left out,
+ *    which is found in the index later.
  * 2. A message whose record is not in the index yet (store_committed) is in `messages`. */
 #pragma once
 #include "store/index_queue.h"
@@ -141,6 +141,7 @@ int queue_published(struct store *s, const struct batch *b);
 /* The part of the event that the next recipient's DSN of that kind goes to. */
 struct queue_parts { uint8_t part[QUEUE_DSN_KINDS], next; size_t size[QUEUE_DSN_KINDS]; };
 uint8_t queue_part(struct queue_parts *p, uint8_t kind, size_t bytes);
+size_t queue_dsn_bytes(const struct index_queue_recipient *r, str text); /* about what it takes there */
 /* The DSN that is owed for an outcome: enum queue_dsn_kind + 1, or 0. */
 uint8_t queue_owes(uint8_t outcome, uint8_t notify, bool bounce, bool last_resort);
 /* Puts the items of a job back, due then, and forgets it. */

@@ -36,7 +36,7 @@ uint8_t queue_part(struct queue_parts *p, uint8_t kind, size_t bytes)
     return p->part[kind];
 }
 
-static size_t dsn_bytes(const struct index_queue_recipient *r, str text)
+size_t queue_dsn_bytes(const struct index_queue_recipient *r, str text)
 {
     return 100 + r->address.n + r->original.n + r->orcpt.n + text.n + 300; /* 300: of the other host's name */
 }
@@ -80,7 +80,7 @@ static void owe(struct judged *j, struct journal_attempt *x, const struct index_
     const struct index_queue_message *m = &j->o->detail->m;
     x->owed = queue_owes(outcome, r->notify, m->sender.n == 0, m->last_resort);
     if (x->owed)
-        x->part = queue_part(&j->parts, x->owed - 1, dsn_bytes(r, x->text));
+        x->part = queue_part(&j->parts, x->owed - 1, queue_dsn_bytes(r, x->text));
 }
 
 static void defer(struct judged *j, struct queue_item *i, struct journal_attempt *x,
@@ -273,7 +273,8 @@ static bool describe_told(struct store *s, enum schedule_told what, const struct
         .index = item->index, .outcome = expired ? QUEUE_EXPIRED : QUEUE_WAITING, .attempts = item->attempts,
         .status = S("4.4.1"),
         .text = d && d->last_error[0] ? str_z(d->last_error) : S("the host could not be reached"),
-        .owed = queue_owes(expired ? QUEUE_EXPIRED : QUEUE_DEFERRED, to->notify, m->m.sender.n == 0, m->m.last_resort) };
+        .owed = queue_owes(expired ? QUEUE_EXPIRED : QUEUE_DEFERRED, to->notify, m->m.sender.n == 0,
+                           m->m.last_resort) };
     s->queue->stats.expired += expired;
     return expired || x->owed;
 }
@@ -313,7 +314,7 @@ int queue_stage_told(struct store *s, enum schedule_told what, const struct sche
             continue;
         record.attempted.n++;
         if (x->owed)
-            x->part = queue_part(&parts, x->owed - 1, dsn_bytes(queue_message_recipient(m, x->index), x->text));
+            x->part = queue_part(&parts, x->owed - 1, queue_dsn_bytes(queue_message_recipient(m, x->index), x->text));
     }
     r = record.attempted.n ? store_stage(s, &record) : 0;
     for (size_t i = 0; i < record.attempted.n && r == 0; i++)

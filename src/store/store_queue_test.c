@@ -308,6 +308,32 @@ static void test_one_notice_of_many_that_expire(void **state)
     assert_false(has(ask(p, "do=list"), "queue_id"));
 }
 
+/* What an administrator returns: one notice of a message, too. */
+static void test_one_notice_of_many_returned(void **state)
+{
+    (void)state;
+    _cleanup_play_ struct play *p = play_begin();
+    const char *const three[] = { "a@far.example", "b@far.example", "c@other.example", NULL };
+    p->refuse = true;
+    send_to(p, three, 0, "anna@example.org");
+    send_to(p, three, 0, "carl@example.org");
+    run(p);
+    assert_true(has(ask(p, "do=bounce younger=86400 text=\"not wanted\""), "{\"changed\":6,"));
+    run(p);
+    assert_int_equal(p->n_dsn, 2);
+    assert_int_equal(p->dsn[0].n, 3);
+    assert_int_equal(p->dsn[1].n, 3);
+    assert_string_not_equal(p->dsn[0].to, p->dsn[1].to);
+    make_dsn(p, 0, "");
+    make_dsn(p, 1, "");
+    p->refuse = false;
+    jump_ms = 90000;
+    run(p);
+    assert_int_equal(p->n_jobs, 0);
+    assert_int_equal(p->n_dsn, 2);
+    assert_false(has(ask(p, "do=list"), "queue_id"));
+}
+
 /* A sender that lies: the same recipient in two jobs, or twice in one, has one result. */
 static void test_attach_of_what_is_taken(void **state)
 {
@@ -608,6 +634,7 @@ int main(void)
         cmocka_unit_test(test_expiry_and_delay),
         cmocka_unit_test(test_one_notice_of_many_that_wait),
         cmocka_unit_test(test_one_notice_of_many_that_expire),
+        cmocka_unit_test(test_one_notice_of_many_returned),
         cmocka_unit_test(test_attach_of_what_is_taken),
         cmocka_unit_test(test_forward),
         cmocka_unit_test(test_changes),

@@ -93,6 +93,25 @@ static int add_unconditional(scmp_filter_ctx f, uint32_t role)
     return e;
 }
 
+/* socket(): of these families and kinds. */
+static int add_sockets(scmp_filter_ctx f, uint32_t role)
+{
+    static const struct { uint32_t roles; uint64_t family, kind; } allowed[] = {
+#define SOCKET(roles, family, kind, why) { roles, family, kind },
+#include "io/sandbox_rules.def"
+    };
+    int e = 0;
+    for (size_t i = 0; e == 0 && i < ARRAY_LEN(allowed); i++)
+        if (allowed[i].roles & role) {
+            const struct scmp_arg_cmp both[] = {
+                SCMP_CMP64(0, SCMP_CMP_EQ, allowed[i].family),
+                SCMP_CMP64(1, SCMP_CMP_MASKED_EQ, ~(uint64_t)(SOCK_NONBLOCK | SOCK_CLOEXEC), allowed[i].kind),
+            };
+            e = seccomp_rule_add_array(f, SCMP_ACT_ALLOW, SCMP_SYS(socket), ARRAY_LEN(both), both);
+        }
+    return e;
+}
+
 static int add_conditional(scmp_filter_ctx f, uint32_t role)
 {
     const struct {
@@ -129,6 +148,8 @@ static int close_seccomp(uint32_t role)
         e = add_unconditional(f, role);
     if (e == 0)
         e = add_conditional(f, role);
+    if (e == 0)
+        e = add_sockets(f, role);
     return e == 0 ? seccomp_load(f) : e;
 }
 

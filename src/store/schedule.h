@@ -6,6 +6,7 @@
  * a success adds 1/window, a failure of the site takes 1/window, and only a whole one counts (hysteresis). When as many
  * jobs as the window is wide failed without one success, the destination is dead: then one probe at a time, with a
  * pause that doubles, while its recipients wait and cost nothing. Destinations take turns, so that none delays another.
+ * The last quarter of all jobs is for those that have none, and half of it for those that answered when last tried.
  *
  * Of a destination's recipients the higher priority goes first, but every fourth turn is the next lower's. */
 #pragma once

@@ -1,6 +1,6 @@
 /* The command line. Every command is a row of commands.def and one function; exit codes are sysexits (0 done, 1 the
- * answer is no, 64 usage, 65 data, 69 not running, 73 cannot create, 75 not now, 77 no permission, 78 configuration). Errors go to
- * standard error in a sentence that says what happened, where, what was expected and what to do. */
+ * answer is no, 64 usage, 65 data, 69 not running, 73 cannot create, 75 not now, 77 no permission, 78 configuration).
+ * Errors go to standard error in a sentence that says what happened, where, what was expected and what to do. */
 #pragma once
 #include "base/arena.h"
 #include "base/buf.h"

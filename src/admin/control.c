@@ -48,7 +48,8 @@ static int ask(int data_fd, str question, unsigned timeout_s, bool *out_ok, stru
         return -errno;
     if (connect(fd, (struct sockaddr *)&a, sizeof(a)) < 0)
         return -errno;
-    if (send(fd, question.p, question.n, MSG_NOSIGNAL) != (ssize_t)question.n || buf_reserve(&answer, CONTROL_ANSWER_MAX + 16) < 0)
+    if (send(fd, question.p, question.n, MSG_NOSIGNAL) != (ssize_t)question.n ||
+        buf_reserve(&answer, CONTROL_ANSWER_MAX + 16) < 0)
         return -errno;
     ssize_t n = recv(fd, answer.p, answer.cap, 0);
     if (n <= 0)

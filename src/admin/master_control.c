@@ -57,8 +57,10 @@ void master_control_refused(struct master *m, enum role_id role, uint64_t genera
         next = c->next;
         if (c->generation != generation)
             continue;
-        buf_addf(&c->text, "role %s refused the new configuration: %.*s. It goes on with the one it had, roles that did not "
-                 "refuse it use the new one.", role_name[role], STR_ARG(why));
+        buf_addf(&c->text,
+                 "role %s refused the new configuration: %.*s. It goes on with the one it had, roles that did not "
+                 "refuse it use the new one.",
+                 role_name[role], STR_ARG(why));
         finish(c, false);
     }
 }
@@ -93,7 +95,8 @@ void master_control_gone(struct master *m, const struct master_role *r)
         next = c->next;
         if ((c->compacting && r->id == ROLE_STORE) || (c->asks && c->asks == r->id))
             finish(c, false);
-        else if (!c->compacting && !c->asks && c->request > r->answered && c->request <= r->asked && --c->outstanding == 0)
+        else if (!c->compacting && !c->asks && c->request > r->answered && c->request <= r->asked &&
+                 --c->outstanding == 0)
             finish(c, true);
     }
 }

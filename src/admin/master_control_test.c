@@ -91,7 +91,8 @@ static void test_a_role_that_refuses_a_generation_says_so_at_once(void **state)
     clock_gettime(CLOCK_MONOTONIC, &from);
     int r = COMMAND_ON(&p, cmd_reload, "", "reload");
     clock_gettime(CLOCK_MONOTONIC, &to);
-    play_says(p.err, "role dns refused the new configuration: libunbound does not take these servers or this trust anchor");
+    play_says(p.err,
+              "role dns refused the new configuration: libunbound does not take these servers or this trust anchor");
     play_says(p.err, "It goes on with the one it had");
     assert_int_equal(r, EXIT_CONFIG);
     assert_true(to.tv_sec - from.tv_sec < 4); /* it waits 8 s for a role that says nothing */

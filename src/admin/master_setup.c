@@ -123,7 +123,8 @@ static int make_host_key(struct master *m)
     if (fstatat(m->data_fd, HOST_KEY, &st, AT_SYMLINK_NOFOLLOW) == 0)
         return st.st_size == sizeof(key) ? 0 : -EBADMSG;
     env_system.random(key, sizeof(key));
-    _cleanup_close_ int fd = openat(m->data_fd, HOST_KEY ".new", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    _cleanup_close_ int fd =
+        openat(m->data_fd, HOST_KEY ".new", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         return -errno;
     ssize_t n = write(fd, key, sizeof(key));

@@ -19,7 +19,8 @@ static void test_one_family_for_all_roles(void **state)
     (void)state;
     check("", "# EOF\n");
     check("role=smtp-in sessions=3 messages=7\nrole=access sessions=4 bytes=12\n",
-          "# TYPE posthouse_sessions gauge\nposthouse_sessions{role=\"smtp-in\"} 3\nposthouse_sessions{role=\"access\"} 4\n"
+          "# TYPE posthouse_sessions gauge\nposthouse_sessions{role=\"smtp-in\"} "
+          "3\nposthouse_sessions{role=\"access\"} 4\n"
           "# TYPE posthouse_messages counter\nposthouse_messages_total{role=\"smtp-in\"} 7\n"
           "# TYPE posthouse_bytes counter\nposthouse_bytes_total{role=\"access\"} 12\n# EOF\n");
 }
@@ -30,10 +31,12 @@ static void test_kinds(void **state)
     check("role=master restarts_smtp-out=2 bugs_smtp-in=0\n",
           "# TYPE posthouse_restarts_smtp_out counter\nposthouse_restarts_smtp_out_total{role=\"master\"} 2\n"
           "# TYPE posthouse_bugs_smtp_in counter\nposthouse_bugs_smtp_in_total{role=\"master\"} 0\n# EOF\n");
-    check("role=store compaction_waiting_segments=1 queue_recipients=9\n",
-          "# TYPE posthouse_compaction_waiting_segments gauge\nposthouse_compaction_waiting_segments{role=\"store\"} 1\n"
-          "# TYPE posthouse_queue_recipients gauge\nposthouse_queue_recipients{role=\"store\"} 9\n# EOF\n");
-    check("role=store nobody_knows=1\n", "# TYPE posthouse_nobody_knows unknown\nposthouse_nobody_knows{role=\"store\"} 1\n# EOF\n");
+    check(
+        "role=store compaction_waiting_segments=1 queue_recipients=9\n",
+        "# TYPE posthouse_compaction_waiting_segments gauge\nposthouse_compaction_waiting_segments{role=\"store\"} 1\n"
+        "# TYPE posthouse_queue_recipients gauge\nposthouse_queue_recipients{role=\"store\"} 9\n# EOF\n");
+    check("role=store nobody_knows=1\n",
+          "# TYPE posthouse_nobody_knows unknown\nposthouse_nobody_knows{role=\"store\"} 1\n# EOF\n");
 }
 
 static void test_what_is_no_number(void **state)
@@ -43,7 +46,8 @@ static void test_what_is_no_number(void **state)
           "# TYPE posthouse_pid gauge\nposthouse_pid{role=\"master\"} 1\n# EOF\n");
     check("sessions=1\n", "# EOF\n"); /* of no role */
     check("role=store lsn=-1 placed=18446744073709551616\n", "# EOF\n");
-    check("role=store lsn=18446744073709551615\n", "# TYPE posthouse_lsn gauge\nposthouse_lsn{role=\"store\"} 18446744073709551615\n# EOF\n");
+    check("role=store lsn=18446744073709551615\n",
+          "# TYPE posthouse_lsn gauge\nposthouse_lsn{role=\"store\"} 18446744073709551615\n# EOF\n");
 }
 
 int main(void)

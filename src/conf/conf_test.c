@@ -440,13 +440,24 @@ static void test_damaged_bundle(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_defaults), cmocka_unit_test(test_values), cmocka_unit_test(test_setting_value),
-        cmocka_unit_test(test_lmtp_listeners), cmocka_unit_test(test_wrong_lmtp_listeners),
-        cmocka_unit_test(test_listeners), cmocka_unit_test(test_resolver), cmocka_unit_test(test_global_list_reaches_listener),
-        cmocka_unit_test(test_domains), cmocka_unit_test(test_include), cmocka_unit_test(test_unknown_names),
+        cmocka_unit_test(test_defaults),
+        cmocka_unit_test(test_values),
+        cmocka_unit_test(test_setting_value),
+        cmocka_unit_test(test_lmtp_listeners),
+        cmocka_unit_test(test_wrong_lmtp_listeners),
+        cmocka_unit_test(test_listeners),
+        cmocka_unit_test(test_resolver),
+        cmocka_unit_test(test_global_list_reaches_listener),
+        cmocka_unit_test(test_domains),
+        cmocka_unit_test(test_include),
+        cmocka_unit_test(test_unknown_names),
         cmocka_unit_test(test_wrong_values),
-        cmocka_unit_test(test_wrong_listeners), cmocka_unit_test(test_wrong_syntax), cmocka_unit_test(test_tables),
-        cmocka_unit_test(test_nearest), cmocka_unit_test(test_many_domains), cmocka_unit_test(test_damaged_bundle),
+        cmocka_unit_test(test_wrong_listeners),
+        cmocka_unit_test(test_wrong_syntax),
+        cmocka_unit_test(test_tables),
+        cmocka_unit_test(test_nearest),
+        cmocka_unit_test(test_many_domains),
+        cmocka_unit_test(test_damaged_bundle),
     };
     return cmocka_run_group_tests_name("conf", tests, NULL, NULL);
 }

@@ -12,7 +12,14 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-enum { ACCEPTS_A_TURN = 64, ACCEPT_REST_MS = 100, LONELY_MS = 15000, SMTP_SEND_BUFFER = 16384, POP3_UNSENT_MAX = 524288, REFUSAL_MAX = 4096 };
+enum {
+    ACCEPTS_A_TURN = 64,
+    ACCEPT_REST_MS = 100,
+    LONELY_MS = 15000,
+    SMTP_SEND_BUFFER = 16384,
+    POP3_UNSENT_MAX = 524288,
+    REFUSAL_MAX = 4096
+};
 
 struct role_config *role_config_ref(struct role_config *c)
 {

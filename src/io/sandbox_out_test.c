@@ -152,11 +152,19 @@ static void test_dns(void **state)
 
 static void test_keys(void **state)
 {
-    static const struct { const char *name; int (*try)(void); int expected; } all[] = {
-        { "tcp", try_tcp, KILLED },           { "udp", try_udp, KILLED },          { "unix", try_unix_socket, KILLED },
-        { "listen", try_listen_there, KILLED }, { "open", try_open_passwd, REFUSED }, { "exec", try_exec, KILLED },
-        { "write", try_write_tmp, REFUSED },  { "fork", try_fork_one, REFUSED },   { "ptrace", try_trace_parent, PTRACE },
-        { "write segments", try_write_there, REFUSED }, { "signal", try_signal_parent, REFUSED },
+    static const struct { const char *name; int (*try)(void); int expected;
+    } all[] = {
+        { "tcp", try_tcp, KILLED },
+        { "udp", try_udp, KILLED },
+        { "unix", try_unix_socket, KILLED },
+        { "listen", try_listen_there, KILLED },
+        { "open", try_open_passwd, REFUSED },
+        { "exec", try_exec, KILLED },
+        { "write", try_write_tmp, REFUSED },
+        { "fork", try_fork_one, REFUSED },
+        { "ptrace", try_trace_parent, PTRACE },
+        { "write segments", try_write_there, REFUSED },
+        { "signal", try_signal_parent, REFUSED },
     };
     (void)state;
     for (size_t i = 0; i < ARRAY_LEN(all); i++)

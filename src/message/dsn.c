@@ -77,8 +77,8 @@ static void put_header(struct buf *out, const struct dsn *d)
     put_field(out, d->from, d->smtputf8);
     buf_add(out, S(">\r\nTo: <"));
     put_field(out, d->to, d->smtputf8);
-    buf_addf(out, ">\r\nSubject: %s\r\nMessage-ID: <", d->last_resort ? "A message without a sender could not be delivered"
-                                                                        : words[d->kind].subject);
+    buf_addf(out, ">\r\nSubject: %s\r\nMessage-ID: <",
+             d->last_resort ? "A message without a sender could not be delivered" : words[d->kind].subject);
     put_field(out, d->message_id, false);
     buf_add(out, S(">\r\n"));
     if (d->original_id.n && d->original_id.n < FIELD_TEXT_MAX && ascii(d->original_id)) {
@@ -139,8 +139,9 @@ static void put_human(struct buf *out, const struct dsn *d)
     buf_add(out, S("This is the mail system of "));
     put_words(out, d->hostname);
     if (d->last_resort)
-        buf_add(out, S(".\r\n\r\nA message without a sender, most likely a notice like this one, could not be delivered. "
-                       "Nobody else\r\nhears of it, so it comes to you, the postmaster.\r\n"));
+        buf_add(out,
+                S(".\r\n\r\nA message without a sender, most likely a notice like this one, could not be delivered. "
+                  "Nobody else\r\nhears of it, so it comes to you, the postmaster.\r\n"));
     else
         buf_addf(out, ".\r\n\r\n%s\r\n", words[d->kind].opening);
     if (d->original_subject.n) {

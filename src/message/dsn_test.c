@@ -77,7 +77,8 @@ static void test_failed(void **state)
 static void test_structure(void **state)
 {
     (void)state;
-    static const char *const types[] = { "multipart/report", "text/plain", "message/delivery-status", "message/rfc822" };
+    static const char *const types[] = { "multipart/report", "text/plain", "message/delivery-status",
+                                         "message/rfc822" };
     _cleanup_buf_ struct buf b = BUF(65536);
     struct dsn d = sample(DSN_RELAYED);
     d.whole = true;

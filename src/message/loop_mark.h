@@ -1,6 +1,6 @@
-/* Delivered-To lines with a mark of this host: mail that an address of ours forwards carries one, and when it comes back
- * the address knows that it has seen it (DESIGN 2; no standard field, but the name everybody uses). Lines without the
- * mark are somebody else's affair: nobody can make us believe in a loop but with a line that we wrote. */
+/* Delivered-To lines with a mark of this host: mail that an address of ours forwards carries one, and when it comes
+ * back the address knows that it has seen it (DESIGN 2; no standard field, but the name everybody uses). Lines without
+ * the mark are somebody else's affair: nobody can make us believe in a loop but with a line that we wrote. */
 #pragma once
 #include "base/buf.h"
 

@@ -1,5 +1,5 @@
-/* Sender rewriting (SRS): mail that an address of ours forwards leaves with a sender in a domain of ours, or else the next
- * host's SPF check (RFC 7208) would see our address sending in somebody else's name. A bounce to that sender comes
+/* Sender rewriting (SRS): mail that an address of ours forwards leaves with a sender in a domain of ours, or else the
+ * next host's SPF check (RFC 7208) would see our address sending in somebody else's name. A bounce to that sender comes
  * here, is recognised by its hash and its age, and goes on to the sender of before.
  *
  *   user@example.net                        SRS0=HASH=DAY=example.net=user@ours

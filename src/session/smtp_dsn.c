@@ -1,5 +1,5 @@
-/* Notices to senders (message/dsn.h): the store says what became of a message and has the notice written here, by the one
- * role that receives mail. It goes into the receive log like any other message, with the event it tells of in its
+/* Notices to senders (message/dsn.h): the store says what became of a message and has the notice written here, by the
+ * one role that receives mail. It goes into the receive log like any other message, with the event it tells of in its
  * record, so that the store knows that it is made; nobody is answered, and what cannot be written now is asked for
  * again. */
 #include <errno.h>
@@ -146,7 +146,8 @@ static int write_text(struct notice *n)
     d->from = arena_printf(&n->arena, "MAILER-DAEMON@%.*s", STR_ARG(domain));
     d->postmaster = d->last_resort ? STR_NONE : arena_printf(&n->arena, "postmaster@%.*s", STR_ARG(domain));
     d->to = n->to;
-    d->message_id = arena_printf(&n->arena, "%.*s@%.*s", STR_ARG(trace_id_message(&n->id, 1, id)), STR_ARG(c->hostname));
+    d->message_id =
+        arena_printf(&n->arena, "%.*s@%.*s", STR_ARG(trace_id_message(&n->id, 1, id)), STR_ARG(c->hostname));
     d->boundary = arena_dup(&n->arena, trace_id_str(&n->id));
     int r = dsn_begin(&n->text, d);
     if (r == 0)

@@ -144,7 +144,8 @@ static bool room(struct smtp_session *s, uint64_t size)
         change = S("look at the disk that holds the receive log (event log_failed)");
     } else if (in->reported > in->applied && in->reported - in->applied > BACKLOG_MAX) {
         why = S("This host is busy placing mail; try again later");
-        change = S("wait until role store has placed what was received (backlog_bytes in `posthouse status`), and see what it waits for");
+        change = S("wait until role store has placed what was received (backlog_bytes in `posthouse status`), and see "
+                   "what it waits for");
     } else if (free_bytes(in) < c->min_free + size) {
         why = S("Not enough disk space; try again later");
         change = S("free disk space, or lower `min_free`");
@@ -219,7 +220,8 @@ static bool reachable(struct smtp_session *s, str recipient)
     if (r.class != DIRECTORY_FOREIGN || s->listener->service != CONF_LMTP)
         return true;
     no.enhanced = S("5.7.1");
-    no.text = arena_printf(&s->in->scratch, "<%.*s>: LMTP delivers to mailboxes of this host alone", STR_ARG(recipient));
+    no.text =
+        arena_printf(&s->in->scratch, "<%.*s>: LMTP delivers to mailboxes of this host alone", STR_ARG(recipient));
     smtp_envelope_refuse(s, "rcpt", recipient, &no, S("send to an address of this host's domains, or by SMTP"));
     return false;
 }

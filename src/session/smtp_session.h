@@ -44,7 +44,7 @@ struct smtp_in {
     struct mime_parser *spare_mime[128]; size_t n_spare_mime;
     struct { bool known; uint64_t asked_at, bytes, received; } room; /* free on the disk */
     uint64_t careful_until;                /* loop_now(): no parser before; 0 never */
-    struct arena scratch;                  /* of the command that is being judged: smtp_envelope.c forgets it after each */
+    struct arena scratch; /* of the command that is being judged: smtp_envelope.c forgets it after each */
     struct smtp_counters count;
 };
 

@@ -118,6 +118,9 @@ static void test_a_generation_that_would_be_an_open_relay_is_refused(void **stat
     play_smtp(&p, "");
     buf_add(&p.settings, S("smtpd_relay_restrictions permit\n"));
     play_configure(&p);
+    play_expect(&p, p.master, IPC_REFUSED);
+    assert_int_equal(unpack_u64(&p.in), 2);
+    assert_true(str_find(unpack_str(&p.in), S("relay")) >= 0);
     assert_int_equal(play_status(&p, "generation"), 1);
     play_greeted(&p, &c, PLAY_SMTP);
     client_talk(&c, "MAIL FROM:<x@far.example>\r\n", "250");

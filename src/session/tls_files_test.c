@@ -93,21 +93,6 @@ static void test_other_names_are_passed_over(void **state)
     assert_non_null(t.context);
 }
 
-static void test_a_file_is_read_whole_and_bounded(void **state)
-{
-    (void)state;
-    _cleanup_buf_ struct buf big = BUF(1 << 21), out = BUF(100000), small = BUF(5000);
-    _cleanup_close_ int fd = memfd_create("x", MFD_CLOEXEC);
-    memset(buf_space(&big, 50000), 'a', 50000);
-    assert_int_equal(write(fd, big.p, big.n), (ssize_t)big.n); /* the offset is at the end: it counts for nothing */
-    assert_int_equal(tls_files_read(fd, &out), 0);
-    assert_true(str_eq(buf_str(&out), buf_str(&big)));
-    assert_int_equal(tls_files_read(fd, &out), 0); /* again: from its start, into an emptied buffer */
-    assert_int_equal(out.n, big.n);
-    assert_int_equal(tls_files_read(fd, &small), -ENOBUFS);
-    assert_int_equal(tls_files_read(-1, &out), -EBADF);
-}
-
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -115,7 +100,6 @@ int main(void)
         T(test_a_pair_makes_a_context_and_a_bad_one_keeps_it),
         T(test_a_key_alone_is_refused),
         T(test_other_names_are_passed_over),
-        T(test_a_file_is_read_whole_and_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

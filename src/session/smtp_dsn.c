@@ -187,6 +187,7 @@ static int to_log(struct notice *n, struct log_position *at)
         .number = 1,
         .received_us = n->in->role->env->wall_us(),
         .listener = S("notice"),
+        .priority = RECORD_PRIORITY_LOW,
         .body = eight_bit(buf_str(&n->text)),
         .smtputf8 = n->dsn.smtputf8,
         .generation = n->in->policy->config->generation,

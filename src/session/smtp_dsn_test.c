@@ -185,6 +185,7 @@ static void test_eight_bits_of_the_original(void **state)
     play_smtp(&p, "");
     make(&p, &(struct notice){ .content = S("Subject: x\r\n\r\nGr\303\274\303\237e\r\n") }, &m);
     assert_int_equal(m.record.body, 1);
+    assert_int_equal(m.record.priority, RECORD_PRIORITY_LOW);
     assert_false(m.record.smtputf8);
     must_have(&m, "Gr\303\274\303\237e\r\n");
     make(&p, &(struct notice){ .content = S("Subject: x\r\n\r\nGr\303\274\303\237e\r\n"), .ret = 2 }, &m);

@@ -57,6 +57,7 @@ static void test_a_transaction_leaves_nothing_behind(void **state)
     assert_true(str_eq(m.record.sender, S("third@far.example")));
     assert_true(str_eq(m.record.helo, S("again.example")));
     assert_false(m.record.body);
+    assert_int_equal(m.record.priority, RECORD_PRIORITY_NORMAL);
     assert_int_equal(m.record.n_recipients, 1);
     assert_true(str_eq(m.record.recipients[0].address, S("anna@example.org")));
     assert_int_equal(m.record.number, 3); /* each MAIL begins a message */

@@ -6,7 +6,7 @@
 #include "message/loop_mark.h"
 #include "session/smtp_session.h"
 
-enum { PASSED_MAX = 32 };
+enum { PASSED_MAX = 32, BULK_RECIPIENTS = 50 /* a list: what people write to each other goes first */ };
 #define REFUSE(c, e, t) ((struct smtp_refusal){ (c), S(e), S(t) })
 
 static struct mime_parser *take_mime(struct smtp_in *in)
@@ -265,6 +265,9 @@ static int encode_record(struct smtp_session *s, struct buf *card, struct buf *o
         .ret = tx->mail.ret,
         .body = tx->mail.body_8bit,
         .smtputf8 = tx->mail.smtputf8,
+        .priority = tx->n_recipients >= BULK_RECIPIENTS ? RECORD_PRIORITY_LOW
+                    : s->account.n                      ? RECORD_PRIORITY_HIGH
+                                                        : RECORD_PRIORITY_NORMAL,
         .generation = tx->policy->config->generation,
         .recipients = list, .n_recipients = n,
         .card = buf_str(card),

@@ -12,6 +12,10 @@ struct record_recipient {
     uint8_t verdict;      /* 0 accept, 1 junk, 2 quarantine */
 };
 
+/* Whose turn comes first among messages to one destination: a person's letter, then what is relayed, then mail to many
+ * and notices. Every fourth turn is the next lower one's (schedule.h). */
+enum { RECORD_PRIORITY_NORMAL, RECORD_PRIORITY_HIGH, RECORD_PRIORITY_LOW };
+
 struct message_record {
     uint8_t session[16];  /* trace id S … */
     uint32_t number;      /* … and n: "S.n" */

@@ -262,6 +262,7 @@ static void test_the_agent_judges_and_repairs_the_header(void **state)
     assert_true(str_ends(buf_str(&m.content), S("\r\nX-Account: anna@example.org\r\nFrom: anna\r\n\r\nbody\r\n")));
     assert_true(str_find(buf_str(&m.content), S("with ESMTPSA")) > 0);
     assert_true(str_eq(m.record.account, S("anna@example.org")));
+    assert_int_equal(m.record.priority, RECORD_PRIORITY_HIGH);
     submit(&c, S("From: evil\r\n"), "550 5.7.1 Not yours");
     play_message_done(&m);
     client_talk(&c, "MAIL FROM:<anna@example.org>\r\n", "250"); /* all header, without an empty line */

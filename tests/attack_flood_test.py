@@ -66,14 +66,15 @@ def converse(wire, data, is_last):
 
 
 def linear(what, role, sizes, run):
-    """run(n) does n of it: time grows with n, memory does not."""
-    seconds = []
-    for n in sizes:
-        with Measured(role) as m:
-            run(n)
-        seconds.append(m.seconds)
-        print(f"    {what} {n}: {m.seconds:.2f} s, memory +{m.grown / MIB:.1f} MiB", flush=True)
-        assert m.grown < 8 * MIB, f"{what}: {m.grown / MIB:.1f} MiB more for {n}"
+    """run(n) does n of it: time grows with n, memory does not. The kernel counts time in ticks, so each size has its turn three times."""
+    seconds = [0.0] * len(sizes)
+    for _ in range(3):
+        for i, n in enumerate(sizes):
+            with Measured(role) as m:
+                run(n)
+            seconds[i] += m.seconds / 3
+            print(f"    {what} {n}: {m.seconds:.2f} s, memory +{m.grown / MIB:.1f} MiB", flush=True)
+            assert m.grown < 8 * MIB, f"{what}: {m.grown / MIB:.1f} MiB more for {n}"
     assert seconds[1] < RATIO * seconds[0] + NOISE_S, f"{what}: {seconds[0]:.2f} s for {sizes[0]}, {seconds[1]:.2f} s for {sizes[1]}"
 
 
@@ -100,8 +101,8 @@ def test_a_million_chunks_of_one_octet():
                 equal(converse(wire, b"BDAT 1\r\nx" * n, lambda line, count: count == n or not line.startswith("250")), n, "replies")
                 wire.expect("BDAT 0 LAST", 250)
         linear("chunks", house.pids()["smtp-in"], (500000, 1000000), chunks)
-        box = house.wait_for(2)
-        equal([m.split(b"\r\n\r\n", 1)[1].count(b"x") for m in box], [500000, 1000000], "octets received")
+        box = house.wait_for(6)
+        equal([m.split(b"\r\n\r\n", 1)[1].count(b"x") for m in box], 3 * [500000, 1000000], "octets received")
 
 
 def header(lines):

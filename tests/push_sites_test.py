@@ -65,6 +65,7 @@ def test_many_recipients():
         a = world.houses[0]
         people = [f"p{i}@sink.test" for i in range(250)]
         a.submit(people)
+        eventually(lambda: sum(len(m.to) for m in other.taken()) >= len(people), 10, "everybody has it")
         a.empty()
         equal(sorted(to for m in other.taken() for to in m.to), sorted(people))
         equal(len(other.taken()), 3, "copies")

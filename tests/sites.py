@@ -49,8 +49,9 @@ class Site(harness.Instance):
         return [json.loads(line) for line in self.check("queue", "list", *words, "--json").splitlines()]
 
     def empty(self, seconds=10):
-        """Waits until nobody waits in the queue."""
-        harness.eventually(lambda: not self.queue(), seconds, f"the queue of {self.domain} is empty", step=0.1)
+        """Waits until what came in is applied and nobody waits in the queue."""
+        harness.eventually(lambda: self.status()["roles"]["smtp-in"]["backlog_bytes"] == 0 and not self.queue(), seconds,
+                           f"the queue of {self.domain} is empty", step=0.1)
 
     def pushed(self):
         """The counters of role smtp-out."""

@@ -138,7 +138,7 @@ class House(Instance):
 
 
 def sink_of(**more):
-    return Sink("127.0.0.1", harness.free_base(), **more)
+    return Sink("127.0.0.1", 0, **more)
 
 
 def arrived(sink, number=1):

@@ -201,7 +201,7 @@ class Session:
 
 
 class Sink:
-    """Listens from the moment it is made. extensions: keywords of EHLO. tls: (certificate, key) files: STARTTLS is offered."""
+    """Listens from the moment it is made; port 0: the system chooses .port. extensions: keywords of EHLO. tls: (certificate, key) files: STARTTLS is offered."""
 
     def __init__(self, address, port, script=None, extensions=EXTENSIONS, tls=None):
         self.address, self.port, self.script, self.extensions = address, port, dict(script or {}), extensions
@@ -214,6 +214,7 @@ class Sink:
         self.socket = socket.socket()
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind((address, port))
+        self.port = self.socket.getsockname()[1]
         self.socket.listen(200)
         threading.Thread(target=self.accept, daemon=True).start()
 

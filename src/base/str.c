@@ -121,3 +121,11 @@ char *str_dupz(str s)
     z[s.n] = '\0';
     return z;
 }
+
+bool str_ascii(str s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if ((unsigned char)s.p[i] > 127)
+            return false;
+    return true;
+}

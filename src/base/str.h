@@ -44,6 +44,8 @@ bool str_iends(str s, str suffix);
 static inline str str_from(str s, size_t from) { return from < s.n ? str_of(s.p + from, s.n - from) : STR_NONE; }
 static inline str str_first(str s, size_t n) { return n < s.n ? str_of(s.p, n) : s; }
 
+bool str_ascii(str s); /* no byte above 127 */
+
 /* Index of the first (last) byte c, or -1. */
 ptrdiff_t str_chr(str s, char c);
 ptrdiff_t str_rchr(str s, char c);

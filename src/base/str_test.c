@@ -112,6 +112,13 @@ static void numbers(void **state)
     assert_int_equal(v, 7);
 }
 
+static void tells_ascii(void **state)
+{
+    (void)state;
+    assert_true(str_ascii(STR_NONE) && str_ascii(S("a\0\x7f")));
+    assert_false(str_ascii(S("a\x80")) || str_ascii(S("\xff")));
+}
+
 static void copies_to_z(void **state)
 {
     (void)state;
@@ -130,6 +137,7 @@ int main(void)
         cmocka_unit_test(compares), cmocka_unit_test(starts_and_ends), cmocka_unit_test(slices_clamp),
         cmocka_unit_test(searches), cmocka_unit_test(trims), cmocka_unit_test(cuts),
         cmocka_unit_test(words), cmocka_unit_test(numbers), cmocka_unit_test(copies_to_z),
+        cmocka_unit_test(tells_ascii),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -49,12 +49,10 @@ static void send_answer(struct dns_role *d, enum role_id peer, uint64_t request,
 {
     struct buf answer = BUF(IPC_FRAME_MAX), b = BUF(IPC_FRAME_MAX);
     dns_answer_pack(&answer, a);
-    pack_u64(&b, request);
     if (peer == ROLE_MASTER) {
-        pack_u8(&b, 1);
-        pack_str(&b, buf_str(&answer));
-        ipc_send(&d->role->master, IPC_ANSWER, &b, -1);
+        role_answer(d->role, request, true, buf_str(&answer));
     } else {
+        pack_u64(&b, request);
         buf_add(&b, buf_str(&answer));
         ipc_send(role_peer(d->role, peer), IPC_DNS_ANSWER, &b, -1);
     }

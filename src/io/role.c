@@ -325,6 +325,16 @@ static int add_folder(struct role *r, struct ipc_frame *f)
     return 0;
 }
 
+void role_answer(struct role *r, uint64_t request, bool ok, str text)
+{
+    struct buf b = BUF(IPC_FRAME_MAX);
+    pack_u64(&b, request);
+    pack_u8(&b, ok);
+    pack_str(&b, str_first(text, ROLE_ANSWER_MAX));
+    ipc_send(&r->master, IPC_ANSWER, &b, -1);
+    buf_done(&b);
+}
+
 static int send_status(struct role *r, struct ipc_frame *f)
 {
     uint64_t request = unpack_u64(&f->in);

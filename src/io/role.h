@@ -79,5 +79,8 @@ void role_refuse(struct role *r, str why);
 /* The place of the listener with this service, address and port in another generation. -1: it has none. */
 ptrdiff_t role_find_listener(const struct conf *c, enum conf_service service, const char *address, uint16_t port);
 static inline struct ipc_link *role_peer(struct role *r, enum role_id id) { return &r->peer[id]; }
+/* Answers ASK of the master. Of a longer text the beginning is sent: lists come in pages. */
+#define ROLE_ANSWER_MAX 56000
+void role_answer(struct role *r, uint64_t request, bool ok, str text);
 /* Stops and resumes accepting (too many connections, no descriptors). */
 void role_pause_accept(struct role *r, bool pause);

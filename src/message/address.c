@@ -9,14 +9,6 @@
 #define DOMAIN_MAX 255 /* 4.5.3.1.2 */
 #define LABEL_MAX 63   /* RFC 1035 2.3.4 */
 
-static bool ascii_only(str s)
-{
-    for (size_t i = 0; i < s.n; i++)
-        if ((unsigned char)s.p[i] > 127)
-            return false;
-    return true;
-}
-
 /* Let-dig [Ldh-str] (RFC 5321 4.1.2) or a U-label (RFC 6531 3.3), whose octets are limited in their ASCII form only. */
 static bool label_valid(str label)
 {
@@ -25,7 +17,7 @@ static bool label_valid(str label)
     for (size_t i = 0; i < label.n; i++)
         if (!ascii_alnum(label.p[i]) && label.p[i] != '-' && (unsigned char)label.p[i] < 128)
             return false;
-    return label.n <= LABEL_MAX || !ascii_only(label);
+    return label.n <= LABEL_MAX || !str_ascii(label);
 }
 
 bool domain_valid(str s, unsigned labels)
@@ -92,7 +84,7 @@ static const char *domain_fault(str domain)
 /* What is wrong with the address, NULL if nothing; *out is filled in passing. */
 static const char *fault(str s, bool bare_ok, bool utf8_ok, struct address *out)
 {
-    out->utf8 = !ascii_only(s);
+    out->utf8 = !str_ascii(s);
     if (s.n == 0)
         return "missing address";
     if (address_has_control(s))

@@ -36,14 +36,6 @@ str dsn_advice(str status)
     return STR_NONE;
 }
 
-static bool ascii(str s)
-{
-    for (size_t i = 0; i < s.n; i++)
-        if ((unsigned char)s.p[i] > 126)
-            return false;
-    return true;
-}
-
 /* In a field: printable ASCII, or UTF-8 where that is allowed; the rest as '?'. Nothing starts a line. */
 static void put_field(struct buf *out, str s, bool utf8)
 {
@@ -81,7 +73,7 @@ static void put_header(struct buf *out, const struct dsn *d)
              d->last_resort ? "A message without a sender could not be delivered" : words[d->kind].subject);
     put_field(out, d->message_id, false);
     buf_add(out, S(">\r\n"));
-    if (d->original_id.n && d->original_id.n < FIELD_TEXT_MAX && ascii(d->original_id)) {
+    if (d->original_id.n && d->original_id.n < FIELD_TEXT_MAX && str_ascii(d->original_id)) {
         buf_add(out, S("In-Reply-To: "));
         put_field(out, d->original_id, false);
         buf_add(out, S("\r\nReferences: "));
@@ -182,7 +174,7 @@ static void put_message_fields(struct buf *out, const struct dsn *d)
  * with \x{…}. */
 static void put_address(struct buf *out, const char *name, str type, str address, bool smtputf8)
 {
-    bool plain = ascii(address);
+    bool plain = str_ascii(address);
     buf_addf(out, "%s: %.*s; ", name, STR_ARG(plain ? type : S("utf-8")));
     if (plain || smtputf8 || !utf8_valid(address)) {
         put_field(out, address, smtputf8);

@@ -7,10 +7,7 @@
 
 static bool ascii_domain(str s)
 {
-    for (size_t i = 0; i < s.n; i++)
-        if ((unsigned char)s.p[i] > 127)
-            return false;
-    return domain_valid(s, 1);
+    return str_ascii(s) && domain_valid(s, 1);
 }
 
 /* Extended-Domain: what the peer calls itself if it has the form, else a word that no host is called. */

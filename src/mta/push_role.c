@@ -6,7 +6,7 @@
 #include "mta/push.h"
 #include "io/whole_file.h"
 
-enum { DESTINATIONS_MAX = 100000, JOBS_MAX = 100000, QUESTIONS_MAX = 16, CA_MAX = 4 << 20, ANSWER_MAX = 56000 };
+enum { DESTINATIONS_MAX = 100000, JOBS_MAX = 100000, QUESTIONS_MAX = 16, CA_MAX = 4 << 20 };
 enum { DRAIN_MS = 6000, DRAIN_STEP_MS = 20 };
 
 static struct push_interfaces interfaces;
@@ -122,25 +122,15 @@ static void free_question(struct question *q)
     free(q);
 }
 
-static void answer(struct push *p, uint64_t request, bool ok, str text)
-{
-    struct buf b = BUF(IPC_FRAME_MAX);
-    pack_u64(&b, request);
-    pack_u8(&b, ok);
-    pack_str(&b, str_first(text, ANSWER_MAX));
-    ipc_send(&p->role->master, IPC_ANSWER, &b, -1);
-    buf_done(&b);
-}
-
 static void explained(struct push_plan *plan)
 {
     struct question *q = CONTAINER_OF(plan, struct question, plan);
     struct push *p = plan->push;
-    struct buf text = BUF(ANSWER_MAX);
+    struct buf text = BUF(ROLE_ANSWER_MAX);
     struct route_explained x = { .sender = str_z(q->sender), .recipient = str_z(q->recipient), .route = plan->route,
                                  .facts = &plan->facts, .plan = &plan->result };
     route_explain(&text, &x, q->json);
-    answer(p, q->request, !text.failed, text.failed ? S("the plan is too long to show") : buf_str(&text));
+    role_answer(p->role, q->request, !text.failed, text.failed ? S("the plan is too long to show") : buf_str(&text));
     buf_done(&text);
     p->questions--;
     free_question(q);
@@ -163,7 +153,8 @@ static int ask(struct push *p, struct ipc_frame *f)
     }
     if (!q || !q->sender || !q->recipient) {
         free_question(q);
-        answer(p, request, false, at < 0 ? S("not an address: it has no @") : S("too many questions at once"));
+        role_answer(p->role, request, false,
+                    at < 0 ? S("not an address: it has no @") : S("too many questions at once"));
         return 0;
     }
     q->request = request;

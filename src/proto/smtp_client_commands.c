@@ -50,14 +50,6 @@ static bool add_utf8_address(struct buf *out, str address, bool unitext)
     return true;
 }
 
-static bool ascii(str s)
-{
-    for (size_t i = 0; i < s.n; ++i)
-        if ((unsigned char)s.p[i] > 127)
-            return false;
-    return true;
-}
-
 bool smtp_orcpt_encode(struct buf *out, str orcpt, bool utf8)
 {
     size_t start = out->n;
@@ -69,7 +61,7 @@ bool smtp_orcpt_encode(struct buf *out, str orcpt, bool utf8)
             return false;
     buf_add(out, type);
     buf_addc(out, ';');
-    if (ascii(address)) {
+    if (str_ascii(address)) {
         smtp_xtext_encode(out, address);
         return true;
     }

@@ -171,14 +171,6 @@ static int make_card(const struct notice *n, struct buf *out)
     return r;
 }
 
-static bool eight_bit(str s)
-{
-    for (size_t i = 0; i < s.n; i++)
-        if ((unsigned char)s.p[i] > 0x7f)
-            return true;
-    return false;
-}
-
 static int to_log(struct notice *n, struct log_position *at)
 {
     _cleanup_buf_ struct buf card = BUF(CARD_MAX), meta = BUF(MEMORY_MAX);
@@ -188,7 +180,7 @@ static int to_log(struct notice *n, struct log_position *at)
         .received_us = n->in->role->env->wall_us(),
         .listener = S("notice"),
         .priority = RECORD_PRIORITY_LOW,
-        .body = eight_bit(buf_str(&n->text)),
+        .body = !str_ascii(buf_str(&n->text)),
         .smtputf8 = n->dsn.smtputf8,
         .generation = n->in->policy->config->generation,
         .recipients = &to,

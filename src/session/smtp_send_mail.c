@@ -119,14 +119,6 @@ void smtp_send_mail_content(struct smtp_send *s)
 
 /* Looking at content */
 
-static bool ascii(str s)
-{
-    for (size_t i = 0; i < s.n; ++i)
-        if ((unsigned char)s.p[i] > 127)
-            return false;
-    return true;
-}
-
 static bool must_look(const struct smtp_send *s)
 {
     const struct smtp_client_caps *caps = smtp_client_caps(s->engine);
@@ -144,7 +136,7 @@ static void judge(struct smtp_send *s)
         p->at = p->message->prefix.n;
         return;
     }
-    bool header = downgrade_header_8bit(p->downgrade) || !ascii(p->message->prefix);
+    bool header = downgrade_header_8bit(p->downgrade) || !str_ascii(p->message->prefix);
     p->mail.smtputf8 = p->message->smtputf8 && (caps->smtputf8 || header);
     p->step = MAIL_BEGIN;
     p->convert = need == DOWNGRADE_CONVERT && !caps->eightbitmime;

@@ -22,10 +22,10 @@
  *   do=pause resume  destination=KEY
  *   do=summary       one line: recipients in all by state, the oldest, and the number of destinations */
 #pragma once
-#include "base/buf.h"
+#include "io/role.h"
 #include "store/store.h"
 
-#define QUEUE_ANSWER_MAX 56000
+#define QUEUE_ANSWER_MAX ROLE_ANSWER_MAX
 
 /* 0 with the lines in *out and *out_ok, or an error of the store. Changes are durable when it returns. */
 int queue_query(struct store *s, str question, struct buf *out, bool *out_ok);

@@ -270,15 +270,10 @@ static int ask(struct store_queue_role *q, struct ipc_frame *f)
     str question = unpack_str(&f->in);
     if (!unpack_end(&f->in))
         return -EBADMSG;
-    struct buf text = BUF(QUEUE_ANSWER_MAX), b = BUF(IPC_FRAME_MAX);
+    _cleanup_buf_ struct buf text = BUF(QUEUE_ANSWER_MAX);
     bool ok = false;
     int r = queue_query(q->store, question, &text, &ok);
-    pack_u64(&b, request);
-    pack_u8(&b, ok && r == 0);
-    pack_str(&b, buf_str(&text));
-    ipc_send(&q->role->master, IPC_ANSWER, &b, -1);
-    buf_done(&b);
-    buf_done(&text);
+    role_answer(q->role, request, ok && r == 0, buf_str(&text));
     return keep_error(q, r);
 }
 

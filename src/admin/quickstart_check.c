@@ -66,7 +66,7 @@ void quickstart_find_addresses(struct quickstart_site *s)
     for (const struct ifaddrs *i = all; i && s->n_addresses < ARRAY_LEN(s->addresses); i = i->ifa_next) {
         char text[INET6_ADDRSTRLEN];
         uint8_t addr[16];
-        if (!i->ifa_addr || !print_address(i->ifa_addr, text) || route_address_parse(str_z(text), addr) < 0 ||
+        if (!i->ifa_addr || !print_address(i->ifa_addr, text) || net_addr_parse(str_z(text), addr) < 0 ||
             route_address_special(addr))
             continue;
         const char *kept = arena_dup(&s->q.arena, str_z(text)).p;
@@ -96,7 +96,7 @@ static bool is_ours(const struct quickstart_site *s, const char *address)
 {
     uint8_t want[16], have[16];
     for (size_t i = 0; i < s->n_addresses; i++)
-        if (route_address_parse(str_z(address), want) == 0 && route_address_parse(str_z(s->addresses[i]), have) == 0 &&
+        if (net_addr_parse(str_z(address), want) == 0 && net_addr_parse(str_z(s->addresses[i]), have) == 0 &&
             memcmp(want, have, 16) == 0)
             return true;
     return false;

@@ -85,7 +85,7 @@ struct conf {
     const struct conf_listener *listeners; size_t n_listeners;
     const struct conf_word *domains; size_t n_domains; /* `domain NAME` statements, lower case (A-label form) */
     struct route_table routes;             /* `route NAME { … }` statements; at least the built-in one */
-    struct route_nets private_allowed;      /* what allow_private_destinations says */
+    struct nets private_allowed;      /* what allow_private_destinations says */
     const struct conf_dkim *dkim; size_t n_dkim; /* `dkim DOMAIN SELECTOR FILE` statements */
     str main_file;
 };

@@ -127,7 +127,7 @@ static int destination(struct conf_parser *p, const struct conf_word *w, struct 
     hop->mx = !brackets;
     hop->port = (uint16_t)port;
     str numeric = str_istarts(host, S("IPv6:")) ? str_from(host, 5) : host;
-    if (route_address_parse(numeric, hop->addr) == 0) {
+    if (net_addr_parse(numeric, hop->addr) == 0) {
         hop->numeric = true;
         hop->name = arena_lower(p->a, numeric);
         if (!brackets)
@@ -271,7 +271,7 @@ static int read_auth(struct conf_parser *p, const struct conf_statement *s, stru
 
 static void set_source(struct route *r, const uint8_t addr[16])
 {
-    bool v4 = route_address_v4(addr);
+    bool v4 = net_addr_v4(addr);
     memcpy(v4 ? r->source4 : r->source6, addr, 16);
     *(v4 ? &r->has_source4 : &r->has_source6) = true;
 }
@@ -286,9 +286,9 @@ static int read_source(struct conf_parser *p, const struct conf_statement *s, st
     for (size_t i = 1; i < s->n; i++) {
         const struct conf_word *w = &s->words[i];
         uint8_t addr[16];
-        if (route_address_parse(w->text, addr) < 0)
+        if (net_addr_parse(w->text, addr) < 0)
             return FAIL(p, w, "source: \"%.*s\" is not a numeric address", SHOW(w->text));
-        if (route_address_v4(addr) ? d->r.has_source4 : d->r.has_source6)
+        if (net_addr_v4(addr) ? d->r.has_source4 : d->r.has_source6)
             return FAIL(p, w, "source: expected one IPv4 and one IPv6 address at most");
         set_source(&d->r, addr);
     }
@@ -440,30 +440,30 @@ const char *conf_route_text_wanted(enum conf_row row, str text)
         return tls_level(text, &tls) ? NULL
                                      : "none, opportunistic, mandatory or verified (Postfix's may, encrypt and verify)";
     bool v4 = row == CONF_ROW_smtp_bind_address;
-    if (!text.n || (route_address_parse(text, addr) == 0 && route_address_v4(addr) == v4))
+    if (!text.n || (net_addr_parse(text, addr) == 0 && net_addr_v4(addr) == v4))
         return NULL;
     return v4 ? "an IPv4 address of this host" : "an IPv6 address of this host";
 }
 
-static const struct route_net everywhere[] = { { { [10] = 0xff, [11] = 0xff }, 96 }, { { 0 }, 0 } };
+static const struct net everywhere[] = { { { [10] = 0xff, [11] = 0xff }, 96 }, { { 0 }, 0 } };
 
 static int private_destinations(struct conf_parser *p)
 {
     const struct conf_words *list = &p->conf->c.allow_private_destinations;
-    struct route_net *nets = ARENA_ARRAY(p->a, struct route_net, list->n);
+    struct net *nets = ARENA_ARRAY(p->a, struct net, list->n);
     if (!nets)
         return -ENOMEM;
     if (list->n == 1 && str_eq(list->word[0].text, S("yes")))
-        p->conf->c.private_allowed = (struct route_nets){ everywhere, ARRAY_LEN(everywhere) };
+        p->conf->c.private_allowed = (struct nets){ everywhere, ARRAY_LEN(everywhere) };
     if (!list->n || (list->n == 1 && (str_eq(list->word[0].text, S("yes")) || str_eq(list->word[0].text, S("no")))))
         return 0;
     for (size_t i = 0; i < list->n; i++)
-        if (route_net_parse(list->word[i].text, &nets[i]) < 0)
+        if (net_parse(list->word[i].text, &nets[i]) < 0)
             return FAIL(p, &list->word[i],
                         "allow_private_destinations: \"%.*s\" cannot be; expected yes, no, or networks "
                         "like 10.0.0.0/8, fd00::/8",
                         SHOW(list->word[i].text));
-    p->conf->c.private_allowed = (struct route_nets){ nets, list->n };
+    p->conf->c.private_allowed = (struct nets){ nets, list->n };
     return 0;
 }
 
@@ -481,9 +481,9 @@ static void fill(const struct conf *c, struct conf_route_draft *d)
         d->r.rate = 1;
         d->r.rate_ms = c->smtp_destination_rate_delay;
     }
-    if (!d->has_source && route_address_parse(c->smtp_bind_address, addr) == 0)
+    if (!d->has_source && net_addr_parse(c->smtp_bind_address, addr) == 0)
         set_source(&d->r, addr);
-    if (!d->has_source && route_address_parse(c->smtp_bind_address6, addr) == 0)
+    if (!d->has_source && net_addr_parse(c->smtp_bind_address6, addr) == 0)
         set_source(&d->r, addr);
 }
 

@@ -91,7 +91,7 @@ static void test_all_words(void **state)
     assert_int_equal(r->tls, ROUTE_TLS_MANDATORY);
     is(r->auth, "key-1");
     assert_true(r->has_source4 && r->has_source6);
-    route_address_parse(S("5.1.1.1"), addr);
+    net_addr_parse(S("5.1.1.1"), addr);
     assert_memory_equal(r->source4, addr, 16);
     assert_int_equal(r->concurrency, 7);
     assert_int_equal(r->rate, 100);
@@ -141,10 +141,10 @@ static void test_private(void **state)
         _cleanup_arena_ struct arena a = ARENA(CONF_MEMORY_MAX);
         const struct conf *c = parse(&a, rows[i].text);
         uint8_t ten[16], loop[16];
-        route_address_parse(S("10.1.1.1"), ten);
-        route_address_parse(S("127.0.0.1"), loop);
-        assert_int_equal(route_nets_hold(&c->private_allowed, ten), rows[i].ten);
-        assert_int_equal(route_nets_hold(&c->private_allowed, loop), rows[i].loop);
+        net_addr_parse(S("10.1.1.1"), ten);
+        net_addr_parse(S("127.0.0.1"), loop);
+        assert_int_equal(nets_hold(&c->private_allowed, ten), rows[i].ten);
+        assert_int_equal(nets_hold(&c->private_allowed, loop), rows[i].loop);
     }
     refuse("allow_private_destinations 10.0.0.1/8\n",
            "posthouse.conf:1: allow_private_destinations: \"10.0.0.1/8\" cannot be; expected yes, no, or networks like "

@@ -49,12 +49,6 @@ static void go_on(struct push_plan *p)
     } while (p->open == 0); /* nothing could be asked: the facts say so now */
 }
 
-static bool unspecified(const uint8_t addr[16])
-{
-    uint8_t v6[16] = { 0 }, v4[16];
-    return memcmp(addr, v6, 16) == 0 || (route_address_parse(S("0.0.0.0"), v4) == 0 && memcmp(addr, v4, 16) == 0);
-}
-
 /* The addresses at which this host itself would answer. */
 static void add_own(struct push_plan *p)
 {
@@ -68,9 +62,9 @@ static void add_own(struct push_plan *p)
     names[0] = arena_lower(&p->arena, c->hostname);
     for (size_t i = 0; i < c->n_listeners; i++) {
         const struct conf_listener *l = &c->listeners[i];
-        if (l->service != CONF_SMTP || route_address_parse(l->address, at[n].addr) < 0)
+        if (l->service != CONF_SMTP || net_addr_parse(l->address, at[n].addr) < 0)
             continue;
-        bool all = unspecified(at[n].addr);
+        bool all = str_eq(l->address, S("0.0.0.0")) || str_eq(l->address, S("::"));
         at[n++].port = l->port;
         for (size_t k = 0; all && k < here->n; k++) {
             memcpy(at[n].addr, here->addr[k], 16);
@@ -93,7 +87,7 @@ static int read_host(struct arena *a, str text, struct route_hop *out)
     if (conf_server_parse(text, address, &out->port)) {
         out->numeric = true;
         out->name = arena_lower(a, str_z(address));
-        return route_address_parse(str_z(address), out->addr) < 0 || !out->name.p ? -EINVAL : 0;
+        return net_addr_parse(str_z(address), out->addr) < 0 || !out->name.p ? -EINVAL : 0;
     }
     if (colon >= 0 && str_u64(str_from(text, (size_t)colon + 1), UINT16_MAX, &port) < 0)
         return -EINVAL;
@@ -102,7 +96,7 @@ static int read_host(struct arena *a, str text, struct route_hop *out)
     out->mx = !(str_starts(host, S("[")) && str_ends(host, S("]")));
     if (!out->mx)
         host = str_of(host.p + 1, host.n - 2);
-    if (!out->mx && route_address_parse(host, out->addr) == 0) {
+    if (!out->mx && net_addr_parse(host, out->addr) == 0) {
         out->numeric = true;
         out->name = arena_lower(a, host);
         return out->name.p ? 0 : -ENOMEM;

@@ -158,7 +158,7 @@ static int open_target(struct push_run *run, struct racer *w, const struct route
     };
     const struct route *r = run->plan.route;
     const struct push_credentials *c = credentials_of(run->push, r->auth);
-    char source[ROUTE_ADDRESS_TEXT];
+    char source[NET_ADDR_TEXT];
     struct smtp_send_target to = {
         .address = t->address,
         .port = t->port,
@@ -174,7 +174,7 @@ static int open_target(struct push_run *run, struct racer *w, const struct route
         return -ENOENT;
     }
     if (t->v6 ? r->has_source6 : r->has_source4)
-        to.source = route_address_print(t->v6 ? r->source6 : r->source4, source);
+        to.source = net_addr_print(t->v6 ? r->source6 : r->source4, source);
     w->run = run;
     w->target = t;
     int e = smtp_send_open(&w->send, run->push->role->loop, &run->push->send, &to, &events);

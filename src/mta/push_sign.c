@@ -62,9 +62,9 @@ static void fail_error(struct push_sign *s, int error)
 static bool in_networks(const struct conf *c, str address)
 {
     for (size_t i = 0; i < c->mynetworks.n; i++) {
-        struct policy_net net;
-        struct policy_nets one = { .nets = &net, .n = 1 };
-        if (policy_net_parse(c->mynetworks.word[i].text, &net) == 0 && policy_nets_match(&one, address))
+        struct net net;
+        struct nets one = { .nets = &net, .n = 1 };
+        if (net_parse(c->mynetworks.word[i].text, &net) == 0 && policy_nets_match(&one, address))
             return true;
     }
     return false;

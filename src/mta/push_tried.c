@@ -11,7 +11,7 @@ static struct push_tried *place(struct push *p, uint64_t message)
 
 uint64_t push_tried_number(const struct push *p, const struct route_target *t)
 {
-    char text[ROUTE_ADDRESS_TEXT + 8];
+    char text[NET_ADDR_TEXT + 8];
     int n = snprintf(text, sizeof(text), "%.*s %u", STR_ARG(t->address), t->port);
     return siphash24(p->tried_key, str_of(text, MIN((size_t)n, sizeof(text) - 1))) | 1;
 }

@@ -4,6 +4,7 @@
  * and decided is the explanation. */
 #pragma once
 #include "base/arena.h"
+#include "base/net.h"
 
 enum policy_stage {
     POLICY_CLIENT,
@@ -34,12 +35,9 @@ struct policy_rule {
 
 struct policy_list { const struct policy_rule *rules; size_t n; };
 
-struct policy_net { uint8_t addr[16]; uint8_t bits; }; /* IPv4 as ::ffff:a.b.c.d/96+n */
-struct policy_nets { const struct policy_net *nets; size_t n; };
-
 struct policy_rules {
     struct policy_list list[POLICY_STAGES];
-    struct policy_nets mynetworks;
+    struct nets mynetworks;
     bool delay_reject;  /* smtpd_delay_reject: client, HELO and sender lists are judged at RCPT (default yes) */
     str recipient_delimiter; /* letters that may start a tag (user+tag@domain is user@domain in tables); n == 0: "+" */
 };
@@ -54,9 +52,7 @@ struct policy_error {
  * allowed in this list), -ENOMEM. */
 int policy_compile(struct arena *a, enum policy_stage stage, const struct policy_word *words, size_t n,
                    struct policy_list *out, struct policy_error *out_error);
-/* "10.0.0.0/8" "::1" "[2001:db8::]/32" 0 or -EINVAL. Host bits beyond the prefix are an error. */
-int policy_net_parse(str s, struct policy_net *out);
-bool policy_nets_match(const struct policy_nets *nets, str addr); /* textual IPv4 or IPv6 */
+bool policy_nets_match(const struct nets *nets, str addr); /* textual IPv4 or IPv6 */
 
 /* What is known of the session when a decision is asked for. */
 struct policy_session {

@@ -16,7 +16,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct policy_word words[128];
     struct policy_list list = { NULL, SIZE_MAX };
     struct policy_error error = { 0 };
-    struct policy_net net;
+    struct net net;
     const char *why = NULL;
     if (!size || size > 4096)
         return 0;
@@ -38,7 +38,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     r = policy_check_action(text, &why);
     oracle(r == 0 || (r == -EINVAL && why));
-    if (policy_net_parse(text, &net) == 0)
+    if (net_parse(text, &net) == 0)
         oracle(net.bits <= 128);
     return 0;
 }

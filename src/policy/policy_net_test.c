@@ -1,62 +1,11 @@
-/* Addresses and networks in text. */
+/* Clients and networks: zones, and the network that limits count. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <setjmp.h>
 #include <cmocka.h>
-#include <arpa/inet.h>
 #include <errno.h>
 #include "policy/policy.h"
-
-static void test_networks(void **state)
-{
-    (void)state;
-    static const struct { const char *text; int bits; } rows[] = {
-        { "10.0.0.0/8", 104 },
-        { "127.0.0.1", 128 },
-        { "0.0.0.0/0", 96 },
-        { "192.0.2.128/25", 121 },
-        { "::1", 128 },
-        { "[2001:db8::]/32", 32 },
-        { "[::1]", 128 },
-        { "2001:db8::/29", 29 },
-        { "::ffff:10.0.0.0/104", 104 },
-        { "::/0", 0 },
-        { "10.0.0.1/8", -1 },
-        { "10.0.0.0/33", -1 },
-        { "10.0.0.0/", -1 },
-        { "10.0.0/8", -1 },
-        { "010.0.0.0/8", -1 },
-        { "256.0.0.0/8", -1 },
-        { "10.0.0.0.0/8", -1 },
-        { "", -1 },
-        { "/8", -1 },
-        { "[10.0.0.0]/8", -1 },
-        { "[::1", -1 },
-        { "2001:db8::1/32", -1 },
-        { "::1/129", -1 },
-        { "1:2:3:4:5:6:7", -1 },
-        { "1:2:3:4:5:6:7:8:9", -1 },
-        { "1::2::3", -1 },
-        { "fe80::1%eth0", -1 },
-        { "10.0.0.0/+8", -1 },
-        { "10.0.0.0/008", 104 },
-        { ":::", -1 },
-        { "1:2:3:4:5:6:7::8", -1 },
-        { "12345::", -1 },
-        { "host.example", -1 },
-        { "1.2.3.4:5::", -1 },
-        { "::1.2.3", -1 },
-        { "1:", -1 },
-        { "::1:", -1 },
-    };
-    for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        struct policy_net net;
-        int r = policy_net_parse(str_z(rows[i].text), &net);
-        if ((rows[i].bits < 0 ? r != -EINVAL : r != 0 || net.bits != rows[i].bits))
-            fail_msg("%s: %d", rows[i].text, r);
-    }
-}
 
 static void test_match(void **state)
 {
@@ -78,38 +27,11 @@ static void test_match(void **state)
         { "fe80::/10", "fe80::1%eth0", true },
     };
     for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
-        struct policy_net net;
-        assert_int_equal(policy_net_parse(str_z(rows[i].net), &net), 0);
-        struct policy_nets nets = { &net, 1 };
+        struct net net;
+        assert_int_equal(net_parse(str_z(rows[i].net), &net), 0);
+        struct nets nets = { &net, 1 };
         if (policy_nets_match(&nets, str_z(rows[i].addr)) != rows[i].hit)
             fail_msg("%s in %s", rows[i].addr, rows[i].net);
-    }
-}
-
-/* The C library reads the same addresses, apart from what is stricter here on purpose (none). */
-static void test_against_libc(void **state)
-{
-    (void)state;
-    static const char *const parts[] = { "",  "0", "1",       "ffff", "12345", ":", "::",
-                                         ":", ".", "1.2.3.4", "255",  "256",   "g", ":" };
-    uint32_t seed = 1;
-    for (int i = 0; i < 200000; i++) {
-        char text[128];
-        size_t n = 0;
-        for (int k = 0; k < 12; k++) {
-            seed = seed * 1664525 + 1013904223;
-            const char *part = parts[(seed >> 16) % ARRAY_LEN(parts)];
-            memcpy(text + n, part, strlen(part));
-            n += strlen(part);
-            if (seed >> 28 < 3)
-                break;
-        }
-        text[n] = '\0';
-        uint8_t libc[16] = { [10] = 0xff, [11] = 0xff }, ours[16];
-        bool good = (n <= 64) && (str_chr(str_of(text, n), ':') < 0 ? inet_pton(AF_INET, text, libc + 12) == 1
-                                                                  : inet_pton(AF_INET6, text, libc) == 1);
-        if ((policy_addr_parse(str_of(text, n), ours) == 0) != good || (good && memcmp(libc, ours, 16)))
-            fail_msg("differs: %s", text);
     }
 }
 
@@ -139,9 +61,7 @@ static void test_client_net(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_networks),
         cmocka_unit_test(test_match),
-        cmocka_unit_test(test_against_libc),
         cmocka_unit_test(test_client_net),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

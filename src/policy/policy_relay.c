@@ -75,11 +75,11 @@ static int report_open(struct inquiry *q, str addr, const struct policy_verdict 
 
 /* The first network that holds too much of the world, NULL if none. fc00::/7 and fe80::/10 are not reached from
  * outside. */
-static const struct policy_net *too_wide(const struct policy_nets *nets)
+static const struct net *too_wide(const struct nets *nets)
 {
     static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
     for (size_t i = 0; i < nets->n; i++) {
-        const struct policy_net *net = &nets->nets[i];
+        const struct net *net = &nets->nets[i];
         bool v4 = net->bits >= 96 && memcmp(net->addr, mapped, sizeof(mapped)) == 0;
         bool inside = (net->bits >= 7 && (net->addr[0] & 0xfe) == 0xfc) ||
                       (net->bits >= 10 && net->addr[0] == 0xfe && (net->addr[1] & 0xc0) == 0x80);
@@ -92,7 +92,7 @@ static const struct policy_net *too_wide(const struct policy_nets *nets)
 static int check_networks(struct inquiry *q, struct policy_error *out)
 {
     struct policy_verdict verdict;
-    const struct policy_net *net = too_wide(&q->rules->mynetworks);
+    const struct net *net = too_wide(&q->rules->mynetworks);
     if (!net)
         return 0;
     q->assume.trusted = true;

@@ -18,7 +18,7 @@ struct row { const char *early, *relay, *recipient, *nets, *says; };
 static void check(const struct row *row, bool delay)
 {
     struct world w;
-    struct policy_net nets[8];
+    struct net nets[8];
     struct policy_error error = { 0 };
     str rest = str_z(row->nets);
     world_init(&w);
@@ -28,7 +28,7 @@ static void check(const struct row *row, bool delay)
     world_list(&w, POLICY_RECIPIENT, row->recipient);
     w.rules.mynetworks.nets = nets;
     for (str net = str_word(&rest); net.n; net = str_word(&rest))
-        assert_int_equal(policy_net_parse(net, &nets[w.rules.mynetworks.n++]), 0);
+        assert_int_equal(net_parse(net, &nets[w.rules.mynetworks.n++]), 0);
     int r = policy_open_relay(&w.arena, &w.rules, has_ok, NULL, &error);
     if (r != (row->says ? -EPERM : 0) || (row->says && str_find(error.text, str_z(row->says)) < 0))
         fail_msg("relay %s recipient %s nets %s: %d %.*s", row->relay, row->recipient, row->nets, r,

@@ -51,11 +51,11 @@ static void test_permits(void **state)
 {
     (void)state;
     struct world w;
-    struct policy_net net;
+    struct net net;
     world_init(&w);
-    assert_int_equal(policy_net_parse(S("203.0.113.0/24"), &net), 0);
+    assert_int_equal(net_parse(S("203.0.113.0/24"), &net), 0);
     check(&w, "permit_mynetworks reject", 554, "5.7.1", NULL);
-    w.rules.mynetworks = (struct policy_nets){ &net, 1 };
+    w.rules.mynetworks = (struct nets){ &net, 1 };
     permits(&w, "permit_mynetworks reject");
     check(&w, "permit_sasl_authenticated reject", 554, "5.7.1", NULL);
     w.session.sasl_user = S("alice@example.org");

@@ -6,6 +6,7 @@
  * Domains and addresses that come in have their domain as A-labels (conf_domain_ascii, conf_address_ascii); case does
  * not matter. RFC 5321 5.1, RFC 7505. */
 #pragma once
+#include "base/arena.h"
 #include "base/dns_rdata.h"
 #include "route/route_net.h"
 
@@ -109,7 +110,7 @@ struct route_own {
 
 struct route_options {
     struct route_own own;
-    struct route_nets private_allowed; /* special networks that MX records and address literals may point to */
+    struct nets private_allowed; /* special networks that MX records and address literals may point to */
     uint16_t port;                     /* of SMTP; 0: 25 */
     uint64_t seed; /* random order among equals, the same for the same seed: keep it for a message, and its second try
                       begins with the same address (which greylisting wants) */

@@ -15,11 +15,11 @@ static const char *const action_name[] = { [ROUTE_GO] = "go", [ROUTE_WAIT] = "wa
 static void add_record(struct buf *out, enum dns_type type, const struct dns_record *r)
 {
     uint8_t addr[16];
-    char text[ROUTE_ADDRESS_TEXT];
+    char text[NET_ADDR_TEXT];
     if (type == DNS_TYPE_MX)
         buf_addf(out, "%u ", r->number);
     if (type != DNS_TYPE_MX && route_address_from(r->data, addr) == 0)
-        buf_add(out, route_address_print(addr, text));
+        buf_add(out, net_addr_print(addr, text));
     else
         print_safe(out, r->data);
 }
@@ -54,7 +54,7 @@ static void add_fact(struct buf *out, const struct route_fact *f)
 
 static void add_route(struct buf *out, const struct route *r)
 {
-    char text[ROUTE_ADDRESS_TEXT];
+    char text[NET_ADDR_TEXT];
     buf_addf(out, "route %.*s", STR_ARG(r->name));
     if (r->line)
         buf_addf(out, " (%.*s:%u)", STR_ARG(r->file), r->line);
@@ -68,9 +68,9 @@ static void add_route(struct buf *out, const struct route *r)
             buf_addf(out, ", logs in as %.*s", STR_ARG(r->auth));
     }
     if (r->has_source4)
-        buf_addf(out, ", from %.*s", STR_ARG(route_address_print(r->source4, text)));
+        buf_addf(out, ", from %.*s", STR_ARG(net_addr_print(r->source4, text)));
     if (r->has_source6)
-        buf_addf(out, ", from %.*s", STR_ARG(route_address_print(r->source6, text)));
+        buf_addf(out, ", from %.*s", STR_ARG(net_addr_print(r->source6, text)));
     buf_addc(out, '\n');
 }
 
@@ -163,7 +163,7 @@ static json_t *target_json(const struct route_target *t)
 
 static json_t *route_json(const struct route *r)
 {
-    char text[ROUTE_ADDRESS_TEXT];
+    char text[NET_ADDR_TEXT];
     json_t *o = json_object(), *sources = json_array();
     set(o, "name", r->name);
     set(o, "file", r->file);
@@ -174,9 +174,9 @@ static json_t *route_json(const struct route *r)
     json_object_set_new(o, "rate", json_integer(r->rate));
     json_object_set_new(o, "rate_ms", json_integer((json_int_t)r->rate_ms));
     if (r->has_source4)
-        json_array_append_new(sources, text_json(route_address_print(r->source4, text)));
+        json_array_append_new(sources, text_json(net_addr_print(r->source4, text)));
     if (r->has_source6)
-        json_array_append_new(sources, text_json(route_address_print(r->source6, text)));
+        json_array_append_new(sources, text_json(net_addr_print(r->source6, text)));
     json_object_set_new(o, "source", sources);
     return o;
 }

@@ -24,20 +24,20 @@ static bool own_name(const struct route_planner *p, str name)
 static bool loopback(const uint8_t addr[16])
 {
     static const uint8_t v6[16] = { [15] = 1 };
-    return route_address_v4(addr) ? addr[12] == 127 : memcmp(addr, v6, 16) == 0;
+    return net_addr_v4(addr) ? addr[12] == 127 : memcmp(addr, v6, 16) == 0;
 }
 
 static bool unspecified(const uint8_t addr[16])
 {
     static const uint8_t zero[16];
-    return memcmp(addr, zero, route_address_v4(addr) ? 0 : 16) == 0 && memcmp(addr + 12, zero, 4) == 0;
+    return memcmp(addr, zero, net_addr_v4(addr) ? 0 : 16) == 0 && memcmp(addr + 12, zero, 4) == 0;
 }
 
 bool route_own_address(const struct route_planner *p, const uint8_t addr[16])
 {
     for (size_t i = 0; i < p->options->own.n_endpoints; i++) {
         const struct route_endpoint *e = &p->options->own.endpoints[i];
-        bool same = unspecified(e->addr) ? loopback(addr) && route_address_v4(e->addr) == route_address_v4(addr)
+        bool same = unspecified(e->addr) ? loopback(addr) && net_addr_v4(e->addr) == net_addr_v4(addr)
                                          : memcmp(e->addr, addr, 16) == 0;
         if (same && (!e->port || e->port == p->port))
             return true;
@@ -49,7 +49,7 @@ bool route_own_address(const struct route_planner *p, const uint8_t addr[16])
 const char *route_forbidden(const struct route_planner *p, const uint8_t addr[16])
 {
     const char *what = p->hop->mx ? route_address_special(addr) : NULL;
-    return what && !route_nets_hold(&p->options->private_allowed, addr) ? what : NULL;
+    return what && !nets_hold(&p->options->private_allowed, addr) ? what : NULL;
 }
 
 void route_refuse_loop(struct route_planner *p)
@@ -70,7 +70,7 @@ static const char *unfit(str name)
     uint8_t addr[16];
     if (str_eq(name, S(".")))
         return "is the root, beside other MX records";
-    if (route_address_parse(name, addr) == 0)
+    if (net_addr_parse(name, addr) == 0)
         return "is an address, where a name belongs";
     return dns_name_valid(name) ? NULL : "is not a host name";
 }
@@ -174,7 +174,7 @@ enum found { FOUND, FOUND_NONE, FOUND_OWN, FOUND_OPEN };
 static enum found read_addresses(struct route_planner *p, str host, const struct dns_answer *a, struct family *out,
                                  str *out_forbidden)
 {
-    char text[ROUTE_ADDRESS_TEXT];
+    char text[NET_ADDR_TEXT];
     for (size_t i = 0; a->state == DNS_OK && i < a->n; i++) {
         uint8_t addr[16];
         if (route_address_from(a->records[i].data, addr) < 0) {
@@ -188,7 +188,7 @@ static enum found read_addresses(struct route_planner *p, str host, const struct
             add_address(out, order_of(p, str_of(addr, 16)), addr);
             continue;
         }
-        route_note(p, "%.*s has the address %.*s, %s", STR_ARG(host), STR_ARG(route_address_print(addr, text)), what);
+        route_note(p, "%.*s has the address %.*s, %s", STR_ARG(host), STR_ARG(net_addr_print(addr, text)), what);
         if (!out_forbidden->n)
             *out_forbidden = arena_printf(p->facts->arena, "%s, %s", text, what);
     }

@@ -1,55 +1,18 @@
-/* Addresses in text and bytes, networks, and the table of special ones. See route_net.h. */
-#include <arpa/inet.h>
-#include "base/cleanup.h"
+/* What a record or an address literal says, and the table of special networks. See route_net.h. */
 #include "route/route_net.h"
 #include <errno.h>
-
-static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
-
-bool route_address_v4(const uint8_t addr[16])
-{
-    return memcmp(addr, mapped, sizeof(mapped)) == 0;
-}
-
-/* inet_pton wants a NUL; it reads strictly: four decimal numbers without leading zeros. */
-static bool numeric(int family, str s, uint8_t *out)
-{
-    char z[ROUTE_ADDRESS_TEXT];
-    if (s.n == 0 || s.n >= sizeof(z) || str_chr(s, '\0') >= 0)
-        return false;
-    memcpy(z, s.p, s.n);
-    z[s.n] = '\0';
-    return inet_pton(family, z, out) == 1;
-}
-
-int route_address_parse(str s, uint8_t out[16])
-{
-    uint8_t addr[16];
-    memcpy(addr, mapped, sizeof(mapped));
-    if (!numeric(AF_INET, s, addr + 12) && !numeric(AF_INET6, s, addr))
-        return -EINVAL;
-    memcpy(out, addr, sizeof(addr));
-    return 0;
-}
+#include "base/cleanup.h"
 
 int route_address_from(str bytes, uint8_t out[16])
 {
-    if (bytes.n == 16 && !route_address_v4((const uint8_t *)bytes.p)) {
+    if (bytes.n == 16 && !net_addr_v4((const uint8_t *)bytes.p)) {
         memcpy(out, bytes.p, 16);
         return 0;
     }
     if (bytes.n != 4)
         return -EINVAL;
-    memcpy(out, mapped, sizeof(mapped));
-    memcpy(out + 12, bytes.p, 4);
+    net_addr_from_v4(bytes.p, out);
     return 0;
-}
-
-str route_address_print(const uint8_t addr[16], char out[ROUTE_ADDRESS_TEXT])
-{
-    bool v4 = route_address_v4(addr);
-    inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? addr + 12 : addr, out, ROUTE_ADDRESS_TEXT);
-    return str_z(out);
 }
 
 int route_literal_parse(str s, uint8_t out[16])
@@ -61,48 +24,10 @@ int route_literal_parse(str s, uint8_t out[16])
     bool v6 = str_istarts(inner, S("IPv6:"));
     if (v6)
         inner = str_from(inner, 5);
-    if (v6 != (str_chr(inner, ':') >= 0) || route_address_parse(inner, addr) < 0)
+    if (v6 != (str_chr(inner, ':') >= 0) || net_addr_parse(inner, addr) < 0)
         return -EINVAL;
     memcpy(out, addr, sizeof(addr));
     return 0;
-}
-
-static bool same_bits(const uint8_t *a, const uint8_t *b, unsigned bits)
-{
-    unsigned bytes = bits / 8, rest = bits % 8;
-    return memcmp(a, b, bytes) == 0 && (!rest || ((a[bytes] ^ b[bytes]) >> (8 - rest)) == 0);
-}
-
-int route_net_parse(str s, struct route_net *out)
-{
-    struct route_net net = { 0 };
-    uint64_t bits = 0;
-    bool has_bits = str_chr(s, '/') >= 0;
-    str text = str_cut(&s, '/');
-    if (text.n > 2 && text.p[0] == '[' && text.p[text.n - 1] == ']')
-        text = str_of(text.p + 1, text.n - 2);
-    if (route_address_parse(text, net.addr) < 0)
-        return -EINVAL;
-    bool v4 = str_chr(text, ':') < 0;
-    unsigned width = v4 ? 32 : 128;
-    if (has_bits && (s.n > 3 || str_u64(s, width, &bits) < 0))
-        return -EINVAL;
-    net.bits = (uint8_t)((has_bits ? bits : width) + (v4 ? 96 : 0));
-    for (unsigned i = net.bits; i < 128; i++)
-        if (net.addr[i / 8] & (0x80 >> i % 8))
-            return -EINVAL;
-    *out = net;
-    return 0;
-}
-
-bool route_nets_hold(const struct route_nets *nets, const uint8_t addr[16])
-{
-    /* An IPv6 network that reaches over the mapped addresses, such as ::/0, says nothing of IPv4. */
-    unsigned least = route_address_v4(addr) ? 96 : 0;
-    for (size_t i = 0; i < nets->n; i++)
-        if (nets->nets[i].bits >= least && same_bits(nets->nets[i].addr, addr, nets->nets[i].bits))
-            return true;
-    return false;
 }
 
 /* RFC 6890 2.2.2 and 2.2.3 with what its registries got later, most special first; IPv4 as mapped. */
@@ -155,13 +80,12 @@ const char *route_address_special(const uint8_t addr[16])
 {
     uint8_t inner[16];
     for (size_t i = 0; i < ARRAY_LEN(specials); i++)
-        if (same_bits(specials[i].addr, addr, specials[i].bits))
+        if (net_same_bits(specials[i].addr, addr, specials[i].bits))
             return specials[i].what;
     for (size_t i = 0; i < ARRAY_LEN(carriers); i++) {
-        if (!same_bits(carriers[i].prefix, addr, carriers[i].bits))
+        if (!net_same_bits(carriers[i].prefix, addr, carriers[i].bits))
             continue;
-        memcpy(inner, mapped, sizeof(mapped));
-        memcpy(inner + 12, addr + carriers[i].at, 4);
+        net_addr_from_v4(addr + carriers[i].at, inner);
         return route_address_special(inner);
     }
     return NULL;

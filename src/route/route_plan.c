@@ -87,13 +87,13 @@ static bool have_target(const struct route_planner *p, size_t from, const uint8_
 
 static void add_target(struct route_planner *p, const struct route_host *h, const uint8_t addr[16])
 {
-    char text[ROUTE_ADDRESS_TEXT];
+    char text[NET_ADDR_TEXT];
     struct route_target t = { .group = (uint16_t)(p->n_groups - 1), .preference = h->preference,
                               .host_index = (uint16_t)(p->n_hosts - 1), .hop = p->hop, .how = p->hop->how,
                               .tls = p->route->tls, .host = h->name, .literal = h->literal, .secure = h->secure,
-                              .v6 = !route_address_v4(addr), .port = p->port };
+                              .v6 = !net_addr_v4(addr), .port = p->port };
     memcpy(t.addr, addr, 16);
-    t.address = arena_dup(p->facts->arena, route_address_print(addr, text));
+    t.address = arena_dup(p->facts->arena, net_addr_print(addr, text));
     if (!p->targets)
         p->targets = ARENA_ARRAY(p->facts->arena, struct route_target, p->route->n_hops * ROUTE_ADDRESSES_MAX);
     if (!p->targets || !t.address.p)
@@ -123,11 +123,11 @@ static void add_hosts(struct route_planner *p, const struct route_host *hosts, s
 
 static void plan_address(struct route_planner *p, const uint8_t addr[16])
 {
-    char text[ROUTE_ADDRESS_TEXT];
+    char text[NET_ADDR_TEXT];
     struct route_host h = { .literal = true, .n_addr = 1 };
     memcpy(h.addr[0], addr, 16);
-    route_address_print(addr, text);
-    h.name = arena_printf(p->facts->arena, "[%s%s]", route_address_v4(addr) ? "" : "IPv6:", text);
+    net_addr_print(addr, text);
+    h.name = arena_printf(p->facts->arena, "[%s%s]", net_addr_v4(addr) ? "" : "IPv6:", text);
     const char *what = route_forbidden(p, addr);
     if (!h.name.p)
         p->full = true;
@@ -147,7 +147,7 @@ static bool plan_literal(struct route_planner *p)
         plan_address(p, addr);
         return true;
     }
-    bool bare = route_address_parse(p->name, addr) == 0;
+    bool bare = net_addr_parse(p->name, addr) == 0;
     if (bare || !dns_name_valid(p->name))
         route_refuse(p, 550, "5.1.2", "\"%.*s\" is not a domain name%s", STR_ARG(p->name),
                      bare ? "; an address stands in brackets" : "");

@@ -110,7 +110,7 @@ static void check_plan(const struct route *r, const struct route_options *o, con
         no_controls(p->notes[i]);
     for (size_t i = 0; i < p->n_targets; i++) {
         const struct route_target *t = &p->targets[i];
-        check(!t->hop->mx || !route_address_special(t->addr) || route_nets_hold(&o->private_allowed, t->addr));
+        check(!t->hop->mx || !route_address_special(t->addr) || nets_hold(&o->private_allowed, t->addr));
         check(t->port != o->own.endpoints[0].port || memcmp(t->addr, o->own.endpoints[0].addr, 16) != 0);
         check(i == 0 ? t->group == 0 : t->group == p->targets[i - 1].group || t->group == p->targets[i - 1].group + 1);
         check(t->group < p->n_groups && t->hop >= r->hops && t->hop < r->hops + r->n_hops);
@@ -143,7 +143,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     _cleanup_arena_ struct arena a = ARENA(64 << 20);
     _cleanup_buf_ struct buf text = BUF(1 << 20);
     struct input in = { data, size };
-    static const struct route_net ten = { { [10] = 0xff, [11] = 0xff, 10 }, 104 };
+    static const struct net ten = { { [10] = 0xff, [11] = 0xff, 10 }, 104 };
     static const struct route_endpoint own = { { [10] = 0xff, [11] = 0xff, 5, 1, 0, 1 }, 25 };
     static const str own_name = { "h3.example", 10 };
     struct route_hop hops[3] = { { .mx = true } };

@@ -130,8 +130,8 @@ static void test_dead_hosts(void **state)
 
 static void test_private(void **state)
 {
-    static const struct route_net all[] = { { { [10] = 0xff, [11] = 0xff }, 96 }, { { 0 }, 0 } };
-    static const struct route_net ten[] = { { { [10] = 0xff, [11] = 0xff, 10 }, 104 } };
+    static const struct net all[] = { { { [10] = 0xff, [11] = 0xff }, 96 }, { { 0 }, 0 } };
+    static const struct net ten[] = { { { [10] = 0xff, [11] = 0xff, 10 }, 104 } };
     struct route_options o = plain;
     (void)state;
     mx_is("private.example", "0 mx1.example.org 5.1.1.1:25");
@@ -139,11 +139,11 @@ static void test_private(void **state)
           "550 5.4.4 implicit-private.example: the mail host implicit-private.example has the "
           "address 192.168.0.1, a private address");
     mx_is("[10.0.0.1]", "550 5.4.4 10.0.0.1 is a private address");
-    o.private_allowed = (struct route_nets){ ten, 1 };
+    o.private_allowed = (struct nets){ ten, 1 };
     route_is(&mx_route, &o, "all-private.example", "0 inside.example 10.0.0.1:25");
     route_is(&mx_route, &o, "[10.0.0.1]", "0 [10.0.0.1] 10.0.0.1:25");
     route_is(&mx_route, &o, "[127.0.0.1]", "550 5.4.4 127.0.0.1 is a loopback address");
-    o.private_allowed = (struct route_nets){ all, 2 };
+    o.private_allowed = (struct nets){ all, 2 };
     route_is(&mx_route, &o, "implicit-private.example", "0 implicit-private.example 192.168.0.1:25");
     route_is(&mx_route, &o, "[IPv6:::1]", "0 [IPv6:::1] ::1:25");
 }
@@ -193,11 +193,11 @@ static void test_ourselves(void **state)
 static void test_loopback_cuts_nothing(void **state)
 {
     static const struct route_endpoint everywhere[] = { { { [10] = 0xff, [11] = 0xff }, 25 } };
-    static const struct route_net loop[] = { { { [10] = 0xff, [11] = 0xff, 127 }, 104 } };
+    static const struct net loop[] = { { { [10] = 0xff, [11] = 0xff, 127 }, 104 } };
     struct route_options o = { .own = { NULL, 0, everywhere, 1 } };
     (void)state;
     route_is(&mx_route, &o, "loopback.example", "0 mx1.example.org 5.1.1.1:25");
-    o.private_allowed = (struct route_nets){ loop, 1 };
+    o.private_allowed = (struct nets){ loop, 1 };
     route_is(&mx_route, &o, "loopback.example", "550 5.4.6 mail for loopback.example would come back to this host");
 }
 

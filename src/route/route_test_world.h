@@ -25,7 +25,7 @@ static bool world_state(str word, enum dns_state *out)
 static str world_bytes(struct arena *a, str text)
 {
     uint8_t addr[16];
-    if (route_address_parse(text, addr) < 0)
+    if (net_addr_parse(text, addr) < 0)
         fail_msg("not an address: %.*s", STR_ARG(text));
     bool v6 = str_chr(text, ':') >= 0;
     return arena_dup(a, str_of(addr + (v6 ? 0 : 12), v6 ? 16 : 4));

@@ -17,14 +17,14 @@ static int compile_list(struct arena *a, enum policy_stage stage, const struct c
     return policy_compile(a, stage, w, words->n, out, out_error);
 }
 
-static int compile_nets(struct arena *a, const struct conf_words *words, struct policy_nets *out,
+static int compile_nets(struct arena *a, const struct conf_words *words, struct nets *out,
                         struct policy_error *out_error)
 {
-    struct policy_net *nets = ARENA_ARRAY(a, struct policy_net, words->n + 1);
+    struct net *nets = ARENA_ARRAY(a, struct net, words->n + 1);
     if (!nets)
         return -ENOMEM;
     for (size_t i = 0; i < words->n; i++)
-        if (policy_net_parse(words->word[i].text, &nets[i]) < 0) {
+        if (net_parse(words->word[i].text, &nets[i]) < 0) {
             *out_error = (struct policy_error){
                 words->word[i].file, words->word[i].line,
                 arena_printf(
@@ -33,7 +33,7 @@ static int compile_nets(struct arena *a, const struct conf_words *words, struct 
             };
             return -EINVAL;
         }
-    *out = (struct policy_nets){ nets, words->n };
+    *out = (struct nets){ nets, words->n };
     return 0;
 }
 

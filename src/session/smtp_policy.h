@@ -6,10 +6,10 @@
 
 /* Who is treated otherwise than a stranger. */
 struct smtp_nets {
-    struct policy_nets trusted; /* trusted_clients */
-    struct policy_nets xclient; /* smtpd_authorized_xclient_hosts */
-    struct policy_nets proxies; /* smtpd_upstream_proxy_hosts */
-    struct policy_nets lmtp;    /* lmtp_networks */
+    struct nets trusted; /* trusted_clients */
+    struct nets xclient; /* smtpd_authorized_xclient_hosts */
+    struct nets proxies; /* smtpd_upstream_proxy_hosts */
+    struct nets lmtp;    /* lmtp_networks */
 };
 
 struct smtp_policy { /* of one generation; transactions that began with it keep it (DESIGN 4) */

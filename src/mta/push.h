@@ -40,6 +40,8 @@ struct push {
     const struct push_interfaces *interfaces;
     struct dns_client dns;
     struct smtp_send_config send;
+    struct nets mynetworks;      /* of the configuration, in … */
+    struct arena networks_arena;
     struct map destinations;     /* key -> struct push_destination */
     struct map jobs;             /* 8 bytes of its number -> struct push_job */
     unsigned questions;          /* of `posthouse route`, under way */

@@ -6,6 +6,7 @@
 #include "mta/push.h"
 #include "io/whole_file.h"
 
+enum { NETWORKS_MEMORY = 4 << 20 };
 enum { DESTINATIONS_MAX = 100000, JOBS_MAX = 100000, QUESTIONS_MAX = 16, CA_MAX = 4 << 20 };
 enum { DRAIN_MS = 6000, DRAIN_STEP_MS = 20 };
 
@@ -81,6 +82,18 @@ static void make_contexts(struct push *p)
         events_say(&p->role->events, EVENT_ERROR, "tls_client", why ? str_z(why) : S("no memory"));
 }
 
+static int read_networks(struct push *p, const struct conf_words *words)
+{
+    arena_done(&p->networks_arena);
+    p->networks_arena = ARENA(NETWORKS_MEMORY);
+    struct net *list = ARENA_ARRAY(&p->networks_arena, struct net, words->n + 1);
+    size_t n = 0;
+    for (size_t i = 0; list && i < words->n; i++)
+        n += net_parse(words->word[i].text, &list[n]) == 0;
+    p->mynetworks = (struct nets){ list, n };
+    return list ? 0 : -ENOMEM;
+}
+
 static int configure(struct role *r)
 {
     struct push *p = self(r);
@@ -88,7 +101,7 @@ static int configure(struct role *r)
     p->send.hostname = r->config->conf->hostname;
     p->send.timeouts.connect = (uint32_t)MIN(r->config->conf->smtp_connect_timeout, 600000u);
     make_contexts(p);
-    return 0;
+    return read_networks(p, &r->config->conf->mynetworks);
 }
 
 static int start(struct role *r)

@@ -59,17 +59,6 @@ static void fail_error(struct push_sign *s, int error)
 
 /* Who brought it */
 
-static bool in_networks(const struct conf *c, str address)
-{
-    for (size_t i = 0; i < c->mynetworks.n; i++) {
-        struct net net;
-        struct nets one = { .nets = &net, .n = 1 };
-        if (net_parse(c->mynetworks.word[i].text, &net) == 0 && policy_nets_match(&one, address))
-            return true;
-    }
-    return false;
-}
-
 /* The record of the message stands round its content. 1 ours, 0 not, or negative. */
 static int is_ours(struct push_sign *s)
 {
@@ -96,7 +85,7 @@ static int is_ours(struct push_sign *s)
     if (segment_pread(j->fd, p, record.meta_len, j->offset + j->length) != (ssize_t)record.meta_len)
         return -EIO;
     r = message_record_decode(&s->arena, buf_str(&meta), &m);
-    return r < 0 ? r : m.account.n || m.dsn_event || in_networks(s->config->conf, m.client_addr);
+    return r < 0 ? r : m.account.n || m.dsn_event || policy_nets_match(&s->push->mynetworks, m.client_addr);
 }
 
 /* The domain of the first address in From, if it has keys. */

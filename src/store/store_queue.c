@@ -177,9 +177,7 @@ struct queue_destination *queue_memory_of(struct queue *q, str key)
         return d;
     str old;
     size_t at = 0;
-    struct queue_destination *oldest = q->destinations.n >= DESTINATIONS_KEPT ? map_next(&q->destinations, &at, &old)
-    : NULL;
-    if (oldest)
+    if (q->destinations.n >= DESTINATIONS_KEPT && map_next(&q->destinations, &at, &old))
         free(map_take(&q->destinations, old));
     d = calloc(1, sizeof(*d));
     if (d && map_set(&q->destinations, key, d, NULL) < 0) {

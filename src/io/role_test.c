@@ -191,6 +191,17 @@ static void test_generations(void **state)
     play_stop(&p);
 }
 
+/* One frame of a configuration that the role does not take: it may be gone before a second one. */
+static void refuse(struct role_play *p)
+{
+    _cleanup_buf_ struct buf b = BUF(64);
+    _cleanup_close_ int blob = play_blob(p);
+    pack_u64(&b, ++p->generation);
+    play_send(p->master, IPC_CONFIG, &b, blob);
+    pack_u64(&b, p->generation);
+    play_try_send(p->master, IPC_APPLY, buf_str(&b), NULL, 0);
+}
+
 static void test_a_role_that_cannot_start_ends(void **state)
 {
     (void)state;
@@ -199,7 +210,10 @@ static void test_a_role_that_cannot_start_ends(void **state)
         play_init(&p);
         hostname(&p, i ? "refused.example" : "no.start");
         play_fork(&p, run);
-        play_begin(&p, NULL);
+        if (i)
+            refuse(&p);
+        else
+            play_begin(&p, NULL);
         play_try_send(p.master, IPC_START, STR_NONE, NULL, 0);
         assert_int_equal(play_wait(&p), 0);
     }

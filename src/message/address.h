@@ -38,6 +38,10 @@ struct mailbox {
  * "boss@example.com <me@example.org>": who checks rights refuses. */
 struct mailbox *address_list_parse(struct arena *a, str value, size_t max, bool *out_broken);
 
+/* The same of one piece of a list (message/address_scan.h). NULL without memory. */
+struct address_item;
+struct mailbox *address_item_mailbox(struct arena *a, const struct address_item *item);
+
 /* True for a syntactically valid domain of letters, digits, hyphens (or UTF-8) with at least `labels` labels, no
  * empty ones. */
 bool domain_valid(str s, unsigned labels);

@@ -79,7 +79,7 @@ static str put_comment(struct writer *w, str comment)
     return since(w, from);
 }
 
-static struct mailbox *mailbox_new(struct arena *a, const struct address_item *item)
+struct mailbox *address_item_mailbox(struct arena *a, const struct address_item *item)
 {
     static const int kinds[] = {
         [ADDRESS_ITEM] = MAILBOX_ADDRESS,
@@ -111,7 +111,7 @@ struct mailbox *address_list_parse(struct arena *a, str value, size_t max, bool 
     while (!(cut && !grouped) && address_scan_next(&scan, &item)) {
         bool end = item.kind == ADDRESS_GROUP_END;
         size_t need = 1 + (item.kind == ADDRESS_GROUP_START || (grouped && !end));
-        struct mailbox *m = left < need || (cut && !end) ? NULL : mailbox_new(a, &item);
+        struct mailbox *m = left < need || (cut && !end) ? NULL : address_item_mailbox(a, &item);
         cut |= !m;
         if (!m)
             continue;

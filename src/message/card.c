@@ -1,16 +1,21 @@
-/* The card of a message: see card.h. Format 1: version, flags, then numbers in groups of seven bits, least
- * significant first, the high bit set on all but the last byte, as short as they can be: size, header length, and if
- * not minimal the number of fields and each of them (gap since the one before, length, length of its name), the
- * number of parts and each of them (flags, parent, distance from the header of the part before, length of header,
- * length of body, lines, eight strings with length). */
+/* The card of a message: see card.h. Numbers stand in groups of seven bits, least significant first, the high bit set
+ * on all but the last byte, as short as they can be.
+ *
+ * Format 1: version, flags, size, header length, and if not minimal the number of fields and each of them (gap since
+ * the one before, length, length of its name), the number of parts and each of them (flags, parent, distance from the
+ * header of the part before, length of header, length of body, lines, eight strings with length).
+ * Format 2: between header length and fields the texts: flags, the date if there is one (its sign in the lowest bit),
+ * where the base of the subject is and how long, thirteen strings with length. A card without texts has format 1. */
 #include "message/card.h"
 #include <errno.h>
 #include "base/pack.h"
 
-#define VERSION 1
+enum { BARE = 1, WITH_TEXTS = 2 };   /* formats */
 enum { MINIMAL = 1, LIMITED = 2 };   /* flags of the card */
 enum { MULTIPART = 1, MESSAGE = 2 }; /* flags of a part */
+enum { HEADERS_CUT = 1, HAS_DATE = 2, REPLY = 4 }; /* flags of the texts */
 
+#define USUAL_BYTES 2048 /* few cards are larger */
 #define FIELD_BYTES 3 /* the least that a field takes, and a part */
 #define PART_BYTES 14
 
@@ -19,6 +24,17 @@ static const size_t part_strings[] = {
     offsetof(struct mime_part, type),     offsetof(struct mime_part, subtype),     offsetof(struct mime_part, charset),
     offsetof(struct mime_part, encoding), offsetof(struct mime_part, disposition), offsetof(struct mime_part, filename),
     offsetof(struct mime_part, id),       offsetof(struct mime_part, description),
+};
+
+/* Where the strings of the texts are. */
+static const size_t text_strings[] = {
+    offsetof(struct card_text, envelope),   offsetof(struct card_text, structure),
+    offsetof(struct card_text, headers),    offsetof(struct card_text, subject),
+    offsetof(struct card_text, from),       offsetof(struct card_text, to),
+    offsetof(struct card_text, cc),         offsetof(struct card_text, bcc),
+    offsetof(struct card_text, from_key),   offsetof(struct card_text, to_key),
+    offsetof(struct card_text, cc_key),     offsetof(struct card_text, message_id),
+    offsetof(struct card_text, references),
 };
 
 static void put_number(struct buf *b, uint64_t v)
@@ -90,13 +106,28 @@ static void put_parts(struct buf *b, const struct card *c)
     }
 }
 
-static void put_card(struct buf *b, const struct card *c, bool minimal)
+static void put_texts(struct buf *b, const struct card_text *t)
 {
-    pack_u8(b, VERSION);
-    pack_u8(b, (uint8_t)((minimal ? MINIMAL : 0) | (c->limited ? LIMITED : 0)));
+    pack_u8(b, (uint8_t)((t->headers_cut ? HEADERS_CUT : 0) | (t->has_date ? HAS_DATE : 0) | (t->reply ? REPLY : 0)));
+    if (t->has_date)
+        put_number(b, (uint64_t)t->date_s << 1 ^ (uint64_t)(t->date_s >> 63));
+    put_number(b, t->base_off);
+    put_number(b, t->base_len);
+    for (size_t k = 0; k < ARRAY_LEN(text_strings); k++)
+        put_text(b, *(const str *)((const char *)t + text_strings[k]));
+}
+
+enum detail { SMALLEST, TABLES, TEXTS };
+
+static void put_card(struct buf *b, const struct card *c, enum detail detail)
+{
+    pack_u8(b, detail == TEXTS ? WITH_TEXTS : BARE);
+    pack_u8(b, (uint8_t)((detail == SMALLEST ? MINIMAL : 0) | (c->limited ? LIMITED : 0)));
     put_number(b, c->size);
     put_number(b, c->header_len);
-    if (minimal)
+    if (detail == TEXTS)
+        put_texts(b, &c->text);
+    if (detail == SMALLEST)
         return;
     put_fields(b, c);
     put_parts(b, c);
@@ -105,21 +136,26 @@ static void put_card(struct buf *b, const struct card *c, bool minimal)
 int card_write(struct buf *out, const struct card *c)
 {
     _cleanup_buf_ struct buf b = BUF(CARD_MAX);
-    put_card(&b, c, c->minimal);
-    if (b.failed == -ENOBUFS) {
+    buf_reserve(&b, USUAL_BYTES);
+    enum detail detail = c->minimal ? SMALLEST : c->text.present ? TEXTS : TABLES;
+    put_card(&b, c, detail);
+    while (b.failed == -ENOBUFS && detail > SMALLEST) {
         buf_clear(&b);
-        put_card(&b, c, true);
+        put_card(&b, c, --detail);
     }
     return b.failed ? b.failed : buf_add(out, buf_str(&b));
 }
 
 int card_encode(struct buf *out, const struct mime_parser *m)
 {
+    _cleanup_buf_ struct buf hold = BUF(CARD_TEXT_MAX);
     struct card c = { .size = mime_size(m), .limited = mime_limited(m) };
     c.n_fields = mime_fields(m, &c.fields);
     c.n_parts = mime_parts(m, &c.parts);
     c.header_len = c.parts[0].body_off;
-    return card_write(out, &c);
+    buf_reserve(&hold, USUAL_BYTES);
+    int r = card_text_make(&hold, m, &c.text);
+    return r < 0 ? r : card_write(out, &c);
 }
 
 int card_minimal(struct buf *out, uint64_t size)
@@ -227,15 +263,63 @@ static int get_parts(struct arena *a, struct unpack *u, struct card *c)
     return u->bad ? -EBADMSG : 0;
 }
 
+static bool in_brackets(str s)
+{
+    return s.n > 1 && s.p[0] == '(' && s.p[s.n - 1] == ')';
+}
+
+static void get_texts(struct unpack *u, struct card_text *out)
+{
+    uint8_t flags = unpack_u8(u);
+    *out = (struct card_text){
+        .present = true, .headers_cut = flags & HEADERS_CUT, .has_date = flags & HAS_DATE, .reply = flags & REPLY,
+    };
+    if (out->has_date) {
+        uint64_t date = get_number(u);
+        out->date_s = (int64_t)(date >> 1 ^ -(date & 1));
+    }
+    uint64_t off = get_number(u), len = get_number(u);
+    for (size_t k = 0; k < ARRAY_LEN(text_strings); k++)
+        *(str *)((char *)out + text_strings[k]) = get_text(u);
+    u->bad |= flags > (HEADERS_CUT | HAS_DATE | REPLY) || off > out->subject.n || len > out->subject.n - off;
+    u->bad |= !in_brackets(out->envelope) || !in_brackets(out->structure);
+    u->bad |= out->references.n && !str_ends(out->references, S("\n"));
+    out->base_off = (uint32_t)off;
+    out->base_len = (uint32_t)len;
+}
+
+/* What stands before the tables. */
+static int get_begin(struct unpack *u, struct card *out)
+{
+    size_t n = u->in.n;
+    uint8_t version = unpack_u8(u), flags = unpack_u8(u);
+    *out = (struct card){ .size = get_number(u), .minimal = flags & MINIMAL, .limited = flags & LIMITED };
+    out->header_len = get_number(u);
+    if (u->bad || n > CARD_MAX || version < BARE || version > WITH_TEXTS || flags > (MINIMAL | LIMITED) ||
+        out->header_len > out->size || (out->minimal && version != BARE))
+        return -EBADMSG;
+    if (version == WITH_TEXTS)
+        get_texts(u, &out->text);
+    return u->bad ? -EBADMSG : 0;
+}
+
+int card_text_read(str in, struct card_text *out)
+{
+    struct unpack u = UNPACK(in);
+    struct card c;
+    int r = get_begin(&u, &c);
+    if (r == 0)
+        *out = c.text;
+    return r;
+}
+
 int card_decode(struct arena *a, str in, struct card *out)
 {
     struct unpack u = UNPACK(in);
-    uint8_t version = unpack_u8(&u), flags = unpack_u8(&u);
-    struct card c = { .size = get_number(&u), .minimal = flags & MINIMAL, .limited = flags & LIMITED };
-    c.header_len = get_number(&u);
-    if (u.bad || in.n > CARD_MAX || version != VERSION || flags > (MINIMAL | LIMITED) || c.header_len > c.size)
-        return -EBADMSG;
-    int r = c.minimal ? 0 : get_fields(a, &u, &c);
+    struct card c;
+    int r = get_begin(&u, &c);
+    if (r == 0 && !c.minimal)
+        r = get_fields(a, &u, &c);
     if (r == 0 && !c.minimal)
         r = get_parts(a, &u, &c);
     if (r < 0 || !unpack_end(&u))

@@ -1,8 +1,8 @@
 /* The card of a message (DESIGN 5.7): what lists and readers need without opening it. Made once by the role that
  * appended the message, opaque to the store. First format: size, header length, the list of top-level header fields,
- * the part table. */
+ * the part table. Second format: also the texts of message/card_text.h, before the tables. Both are read. */
 #pragma once
-#include "message/mime.h"
+#include "message/card_text.h"
 
 #define CARD_MAX 262144
 
@@ -14,10 +14,11 @@ struct card {
     size_t n_fields, n_parts;
     const struct mime_field *fields; /* of a decoded card: in the arena */
     const struct mime_part *parts;   /* the same; their strings point into the encoded card */
+    struct card_text text;           /* format 2 */
 };
 
-/* Encodes the finished parser's result. A card over CARD_MAX is replaced by a minimal one (size and header length
- * only). 0 or the buf's error. */
+/* Encodes the finished parser's result, with its texts. A card over CARD_MAX loses the texts; if that is not enough, it
+ * is replaced by a minimal one (size and header length only). 0 or the buf's error. */
 int card_encode(struct buf *out, const struct mime_parser *m);
 /* The same from a card at hand; decoding gives it back, and a decoded card is encoded to the same bytes. */
 int card_write(struct buf *out, const struct card *c);

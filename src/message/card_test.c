@@ -21,6 +21,112 @@ static void encode(struct buf *out, str content)
     mime_free(m);
 }
 
+/* A card without texts as the first format had it. */
+static void encode_bare(struct buf *out, str content)
+{
+    _cleanup_buf_ struct buf b = BUF(CARD_MAX);
+    _cleanup_arena_ struct arena a = ARENA(1 << 20);
+    struct card c;
+    encode(&b, content);
+    assert_int_equal(card_decode(&a, buf_str(&b), &c), 0);
+    c.text = (struct card_text){ 0 };
+    assert_int_equal(card_write(out, &c), 0);
+}
+
+/* The bytes of a card that an earlier program wrote: read as ever, and written again the same. */
+static void test_format_1(void **state)
+{
+    static const str old = S("\1\0\11\4\1\0\2\1\1\0\0\0\4\5\1\4text\5plain\0\0\0\0\0\0");
+    _cleanup_buf_ struct buf b = BUF(CARD_MAX);
+    _cleanup_arena_ struct arena a = ARENA(1 << 20);
+    struct card c;
+    struct card_text t;
+    (void)state;
+    assert_int_equal(card_decode(&a, old, &c), 0);
+    assert_int_equal(c.size, 9);
+    assert_int_equal(c.n_fields, 1);
+    assert_int_equal(c.n_parts, 1);
+    assert_false(c.text.present);
+    assert_int_equal(card_text_read(old, &t), 0);
+    assert_false(t.present);
+    assert_int_equal(card_write(&b, &c), 0);
+    assert_true(str_eq(buf_str(&b), old));
+    buf_clear(&b);
+    encode_bare(&b, S("A:\r\n\r\nhello"));
+    assert_int_equal(b.p[0], 1);
+}
+
+static void test_texts(void **state)
+{
+    _cleanup_buf_ struct buf b = BUF(CARD_MAX);
+    _cleanup_arena_ struct arena a = ARENA(1 << 20);
+    struct card c;
+    struct card_text t;
+    (void)state;
+    encode(&b,
+           S("Date: Thu, 1 Jan 1960 00:00:00 +0000\r\nFrom: A <b@c>\r\nSubject: Re: x\r\nReferences: <d@e>\r\n\r\n"));
+    assert_int_equal(b.p[0], 2);
+    assert_int_equal(card_text_read(buf_str(&b), &t), 0);
+    assert_true(t.present && t.has_date && t.reply && !t.headers_cut);
+    assert_int_equal(t.date_s, -315619200);
+    assert_true(str_starts(t.envelope, S("(\"Thu, 1 Jan 1960 00:00:00 +0000\" \"Re: x\" ((\"A\" NIL \"b\" \"c\"))")));
+    assert_true(str_eq(t.from_key, S("b")) && str_eq(t.references, S("d@e\n")));
+    assert_true(str_eq(str_first(str_from(t.subject, t.base_off), t.base_len), S("x")));
+    assert_true(t.envelope.p > b.p && t.references.p + t.references.n <= b.p + b.n);
+    assert_int_equal(card_decode(&a, buf_str(&b), &c), 0);
+    assert_true(c.text.present && str_eq(c.text.structure, t.structure) && str_eq(c.text.headers, t.headers));
+    /* the texts are read without the tables */
+    assert_int_equal(card_text_read(str_first(buf_str(&b), (size_t)(t.references.p - b.p) + t.references.n), &t), 0);
+    assert_int_equal(card_text_read(str_first(buf_str(&b), (size_t)(t.references.p - b.p) + 1), &t), -EBADMSG);
+    assert_int_equal(card_text_read(STR_NONE, &t), -EBADMSG);
+}
+
+static void test_bad_texts(void **state)
+{
+    _cleanup_buf_ struct buf b = BUF(CARD_MAX);
+    _cleanup_arena_ struct arena a = ARENA(1 << 20);
+    struct card good, c;
+    struct card_text t;
+    (void)state;
+    encode(&b, sample);
+    assert_int_equal(card_decode(&a, buf_str(&b), &good), 0);
+    for (int i = 0; i < 6; i++) {
+        _cleanup_buf_ struct buf bad = BUF(CARD_MAX);
+        c = good;
+        if (i == 0)
+            c.text.base_off = (uint32_t)c.text.subject.n + 1;
+        else if (i == 1)
+            c.text.base_len = (uint32_t)c.text.subject.n + 1;
+        else if (i == 2)
+            c.text.envelope = S("NIL");
+        else if (i == 3)
+            c.text.structure = S("");
+        else if (i == 4)
+            c.text.references = S("a@b");
+        assert_int_equal(card_write(&bad, &c), 0);
+        assert_int_equal(card_text_read(buf_str(&bad), &t), i < 5 ? -EBADMSG : 0);
+        assert_int_equal(card_decode(&a, buf_str(&bad), &c), i < 5 ? -EBADMSG : 0);
+    }
+}
+
+/* Texts that would make the card too large are left out, and nothing else. */
+static void test_texts_go_first(void **state)
+{
+    _cleanup_buf_ struct buf b = BUF(CARD_MAX), big = BUF(CARD_MAX);
+    _cleanup_arena_ struct arena a = ARENA(1 << 20);
+    struct card c;
+    (void)state;
+    encode(&b, sample);
+    assert_int_equal(card_decode(&a, buf_str(&b), &c), 0);
+    buf_space(&big, CARD_MAX - 10);
+    c.text.headers = buf_str(&big);
+    buf_clear(&b);
+    assert_int_equal(card_write(&b, &c), 0);
+    assert_int_equal(b.p[0], 1);
+    assert_int_equal(card_decode(&a, buf_str(&b), &c), 0);
+    assert_true(!c.minimal && !c.text.present && c.n_parts == 5);
+}
+
 static void test_round_trip(void **state)
 {
     _cleanup_buf_ struct buf b = BUF(CARD_MAX), again = BUF(CARD_MAX);
@@ -71,13 +177,11 @@ static void test_too_much_for_a_card(void **state)
 }
 
 /* Every byte changed to every value: refused, or a card that says the same when encoded again. */
-static void test_damage(void **state)
+static void damage(struct buf *card, size_t *out_refused)
 {
-    _cleanup_buf_ struct buf b = BUF(CARD_MAX);
+    struct buf b = *card;
     struct card c;
     size_t refused = 0;
-    (void)state;
-    encode(&b, sample);
     for (size_t i = 0; i < b.n; i++) {
         _cleanup_arena_ struct arena a = ARENA(1 << 20);
         assert_int_equal(card_decode(&a, str_first(buf_str(&b), i), &c), -EBADMSG);
@@ -95,10 +199,23 @@ static void test_damage(void **state)
         }
         b.p[i] = was;
     }
-    assert_true(refused > b.n * 100);
-    buf_addc(&b, '\0');
+    *out_refused = refused;
+    buf_addc(card, '\0');
     _cleanup_arena_ struct arena a = ARENA(1 << 20);
-    assert_int_equal(card_decode(&a, buf_str(&b), &c), -EBADMSG);
+    assert_int_equal(card_decode(&a, buf_str(card), &c), -EBADMSG);
+}
+
+static void test_damage(void **state)
+{
+    _cleanup_buf_ struct buf bare = BUF(CARD_MAX), full = BUF(CARD_MAX);
+    size_t refused;
+    (void)state;
+    encode_bare(&bare, sample);
+    damage(&bare, &refused);
+    assert_true(refused > bare.n * 100);
+    encode(&full, sample);
+    damage(&full, &refused);
+    assert_true(refused > bare.n * 100); /* most of the others are letters of texts */
 }
 
 static int decode_parts(const struct mime_part *parts, size_t n)
@@ -170,7 +287,7 @@ static void test_minimal(void **state)
         assert_int_equal(card_decode(&a, buf_str(&b), &c), 0);
         assert_int_equal(c.size, sizes[i]);
         assert_int_equal(c.header_len, 0);
-        assert_true(c.limited && !c.minimal);
+        assert_true(c.limited && !c.minimal && !c.text.present);
         assert_int_equal(c.n_fields, 0);
         assert_int_equal(c.n_parts, 1);
         assert_int_equal(c.parts[0].body_off, 0);
@@ -182,6 +299,10 @@ static void test_minimal(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_format_1),
+        cmocka_unit_test(test_texts),
+        cmocka_unit_test(test_bad_texts),
+        cmocka_unit_test(test_texts_go_first),
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_too_much_for_a_card),
         cmocka_unit_test(test_damage),

@@ -21,6 +21,12 @@ struct line {
 
 struct rule;
 
+/* Where in `kept_text` the header of a part is. */
+struct kept {
+    uint32_t off, len;
+    bool cut;
+};
+
 struct mime_parser {
     enum { HEADER, BODY, RAW } state; /* RAW: no boundary can come any more */
     uint64_t off, lf;
@@ -29,6 +35,7 @@ struct mime_parser {
     bool open_end;       /* the last byte read was no line feed */
     bool limited;
     bool top;            /* in the top-level header */
+    bool enclosed;       /* in the header of a message inside */
     struct {
         struct buf kept;
         uint64_t len;
@@ -36,6 +43,7 @@ struct mime_parser {
     } carry;
 
     struct mime_part *parts;
+    struct kept *kept; /* as many */
     size_t n_parts, cap_parts, cur;
     struct arena arena;
     struct mime_bounds bounds;
@@ -54,7 +62,7 @@ struct mime_parser {
     struct mime_params params;
     struct buf scratch;
 
-    struct buf header_text;
+    struct buf header_text, kept_text;
     size_t n_fields;
     struct mime_field fields[MIME_HEADERS_MAX];
 };
@@ -72,18 +80,24 @@ static void opaque(struct mime_parser *m, struct mime_part *p)
     m->limited = true;
 }
 
+static bool parts_resize(struct mime_parser *m, size_t cap)
+{
+    struct mime_part *parts = realloc(m->parts, cap * sizeof(*parts));
+    m->parts = parts ? parts : m->parts;
+    struct kept *kept = parts ? realloc(m->kept, cap * sizeof(*kept)) : NULL;
+    m->kept = kept ? kept : m->kept;
+    if (parts)
+        m->cap_parts = kept ? cap : MIN(cap, m->cap_parts);
+    return kept;
+}
+
 /* Room for one more part. */
 static bool part_room(struct mime_parser *m)
 {
     if (m->n_parts < m->cap_parts)
         return true;
     size_t cap = m->cap_parts ? MIN(m->cap_parts * 2, (size_t)MIME_PARTS_MAX) : 16;
-    struct mime_part *parts = cap > m->n_parts ? realloc(m->parts, cap * sizeof(*parts)) : NULL;
-    if (!parts)
-        return false;
-    m->parts = parts;
-    m->cap_parts = cap;
-    return true;
+    return cap > m->n_parts && parts_resize(m, cap);
 }
 
 /* Opens a part whose header begins at `off`; the caller made sure of the room. */
@@ -101,8 +115,10 @@ static void part_open(struct mime_parser *m, size_t parent, uint64_t off)
         .type = digest ? S("message") : S("text"), /* RFC 2046 5.1.5 */
         .subtype = digest ? S("rfc822") : S("plain"),
     };
+    m->kept[i] = (struct kept){ .off = (uint32_t)m->kept_text.n };
     m->cur = i;
     m->state = HEADER;
+    m->enclosed = !root && m->parts[parent].message;
     m->seen = 0;
     m->disposition_name = false;
     m->field.open = false;
@@ -202,26 +218,58 @@ static void content_description(struct mime_parser *m, str value)
     current(m)->description = keep(m, str_trim(value), false);
 }
 
-/* The fields of a part's header that matter, "Content-" left off. */
+/* The fields of a header that matter. */
 static const struct rule {
     str name;
-    void (*apply)(struct mime_parser *m, str value);
+    void (*apply)(struct mime_parser *m, str value); /* may be NULL */
+    bool kept, many;                                 /* for IMAP; every field of that name counts */
 } rules[] = {
-    { S("Type"), content_type },
-    { S("Transfer-Encoding"), content_transfer_encoding },
-    { S("Disposition"), content_disposition },
-    { S("ID"), content_id },
-    { S("Description"), content_description },
+    { S("Content-Type"), content_type, .kept = true },
+    { S("Content-Transfer-Encoding"), content_transfer_encoding },
+    { S("Content-Disposition"), content_disposition, .kept = true },
+    { S("Content-ID"), content_id },
+    { S("Content-Description"), content_description },
+    { S("Content-MD5"), .kept = true },
+    { S("Content-Language"), .kept = true },
+    { S("Content-Location"), .kept = true },
+    { S("Date"), .kept = true },
+    { S("Subject"), .kept = true },
+    { S("From"), .kept = true },
+    { S("Sender"), .kept = true },
+    { S("Reply-To"), .kept = true },
+    { S("To"), .kept = true, .many = true },
+    { S("Cc"), .kept = true, .many = true },
+    { S("Bcc"), .kept = true, .many = true },
+    { S("In-Reply-To"), .kept = true },
+    { S("Message-ID"), .kept = true },
 };
 
-static const struct rule *rule_of(str name)
+enum { CONTENT_RULES = 8 }; /* the first; the others are for the envelope of a message inside */
+
+static const struct rule *rule_of(const struct mime_parser *m, str name)
 {
-    if (!str_istarts(name, S("Content-")))
+    bool content = str_istarts(name, S("Content-"));
+    size_t i = content ? 0 : CONTENT_RULES, end = content ? CONTENT_RULES : m->enclosed ? ARRAY_LEN(rules) : i;
+    while (i < end && !str_ieq(name, rules[i].name))
+        i++;
+    if (i == end || (m->top && !rules[i].apply)) /* all of the top-level header is kept anyway */
         return NULL;
-    for (size_t i = 0; i < ARRAY_LEN(rules); i++)
-        if (str_ieq(str_from(name, 8), rules[i].name))
-            return &rules[i];
-    return NULL;
+    return &rules[i];
+}
+
+static void keep_field(struct mime_parser *m, const struct rule *rule, str value)
+{
+    struct kept *kept = &m->kept[m->cur];
+    size_t n = rule->name.n + 1 + value.n + 1;
+    if (n > MIME_KEPT_MAX - m->kept_text.n || buf_reserve(&m->kept_text, n) < 0) {
+        kept->cut = true;
+        return;
+    }
+    buf_add(&m->kept_text, rule->name);
+    buf_addc(&m->kept_text, ':');
+    buf_add(&m->kept_text, value);
+    buf_addc(&m->kept_text, '\n');
+    kept->len += (uint32_t)n;
 }
 
 /* Adds to the value of the field being read, up to the limit. */
@@ -229,6 +277,7 @@ static void value_add(struct mime_parser *m, str text)
 {
     size_t room = MIME_FIELD_MAX - m->field.value.n;
     m->limited |= text.n > room;
+    m->kept[m->cur].cut |= text.n > room;
     buf_add(&m->field.value, str_first(text, room));
 }
 
@@ -253,11 +302,14 @@ static void field_end(struct mime_parser *m, uint64_t end)
     m->field.open = false;
     if (m->top)
         field_note(m, end);
-    if (!rule || m->seen & 1u << (rule - rules))
+    if (!rule || (m->seen & 1u << (rule - rules) && !rule->many))
         return;
     m->seen |= 1u << (rule - rules);
     m->limited |= m->field.value.failed != 0;
-    rule->apply(m, buf_str(&m->field.value));
+    if (rule->kept && !m->top)
+        keep_field(m, rule, buf_str(&m->field.value));
+    if (rule->apply)
+        rule->apply(m, buf_str(&m->field.value));
 }
 
 static void field_start(struct mime_parser *m, const struct line *l)
@@ -268,7 +320,7 @@ static void field_start(struct mime_parser *m, const struct line *l)
     m->field.open = true;
     m->field.off = l->start;
     m->field.name_len = (uint32_t)name.n;
-    m->field.rule = rule_of(name);
+    m->field.rule = rule_of(m, name);
     buf_clear(&m->field.value);
     if (m->field.rule)
         value_add(m, value);
@@ -371,7 +423,8 @@ static void header_line(struct mime_parser *m, const struct line *l)
     } else if (m->field.open && m->field.rule) {
         value_add(m, l->text);
     }
-    m->limited |= m->field.open && m->field.rule && l->text.n + l->eol < l->end - l->start;
+    if (m->field.open && m->field.rule && l->text.n + l->eol < l->end - l->start)
+        m->limited = m->kept[m->cur].cut = true;
 }
 
 /* A line of `len` bytes, of which the first are `kept`. */
@@ -485,16 +538,14 @@ static void shrink(struct buf *b)
 
 void mime_reset(struct mime_parser *m)
 {
-    if (m->cap_parts > PARTS_KEPT) {
-        struct mime_part *parts = realloc(m->parts, PARTS_KEPT * sizeof(*parts));
-        m->parts = parts ? parts : m->parts;
-        m->cap_parts = parts ? PARTS_KEPT : m->cap_parts;
-    }
+    if (m->cap_parts > PARTS_KEPT)
+        parts_resize(m, PARTS_KEPT);
     arena_clear(&m->arena);
     mime_bounds_clear(&m->bounds);
     shrink(&m->carry.kept);
     shrink(&m->field.value);
     shrink(&m->header_text);
+    shrink(&m->kept_text);
     m->carry.len = 0;
     m->off = m->lf = m->prev_start = 0;
     m->prev_eol = 0;
@@ -515,6 +566,7 @@ struct mime_parser *mime_new(void)
     m->boundary = BUF(MIME_BOUNDARY_MAX);
     m->scratch = BUF(MIME_VALUE_MAX);
     m->header_text = BUF(MIME_HEADER_TEXT_MAX);
+    m->kept_text = BUF(MIME_KEPT_MAX);
     if (!part_room(m)) {
         mime_free(m);
         return NULL;
@@ -533,7 +585,9 @@ void mime_free(struct mime_parser *m)
     buf_done(&m->boundary);
     buf_done(&m->scratch);
     buf_done(&m->header_text);
+    buf_done(&m->kept_text);
     free(m->parts);
+    free(m->kept);
     free(m);
 }
 
@@ -552,6 +606,13 @@ size_t mime_fields(const struct mime_parser *m, const struct mime_field **out_fi
 str mime_header_text(const struct mime_parser *m)
 {
     return buf_str(&m->header_text);
+}
+
+bool mime_part_header(const struct mime_parser *m, size_t i, str *out_header)
+{
+    const struct kept *kept = &m->kept[i];
+    *out_header = i == 0 ? buf_str(&m->header_text) : str_first(str_from(buf_str(&m->kept_text), kept->off), kept->len);
+    return i == 0 ? m->parts[0].body_off <= MIME_HEADER_TEXT_MAX : !kept->cut;
 }
 
 uint64_t mime_size(const struct mime_parser *m)

@@ -15,6 +15,7 @@
 #define MIME_FIELD_MAX 65536         /* bytes of one field that are read; the rest is ignored */
 #define MIME_VALUE_MAX 1024          /* bytes of filename, id, description; the rest is cut */
 #define MIME_TEXT_MAX 262144         /* bytes of all strings of the table; what comes later is "" or opaque */
+#define MIME_KEPT_MAX 262144         /* bytes of all header fields kept of parts (mime_part_header) */
 
 /* Parts come in the order of their headers: the children of a part directly behind it, each inside its parent's body.
  * - A delimiter line is "--", a boundary, perhaps "--", and blanks, nothing else; the innermost open multipart goes
@@ -52,5 +53,9 @@ void mime_reset(struct mime_parser *m); /* ready for the next message, keeping m
 size_t mime_parts(const struct mime_parser *m, const struct mime_part **out_parts);
 size_t mime_fields(const struct mime_parser *m, const struct mime_field **out_fields);
 str mime_header_text(const struct mime_parser *m); /* the first MIME_HEADER_TEXT_MAX bytes of the top-level header */
+/* What is kept of the header of part i for IMAP, as header text without folding: Content-Type, -Disposition, -MD5,
+ * -Language and -Location; of the root of an enclosed message also the fields of its envelope (RFC 9051 7.5.2). Of the
+ * root: mime_header_text(). False: some of it is missing (MIME_KEPT_MAX, MIME_FIELD_MAX). */
+bool mime_part_header(const struct mime_parser *m, size_t i, str *out_header);
 uint64_t mime_size(const struct mime_parser *m);
 bool mime_limited(const struct mime_parser *m);

@@ -121,6 +121,7 @@ struct forms {
     const struct mime_param *piece[MIME_PARAMS_MAX]; /* name*N=, name*N*= */
 };
 
+/* Notes p as a form of the parameter whose name `suffix` follows; the first of each form counts. */
 static void sort_form(struct forms *f, const struct mime_param *p, str suffix)
 {
     uint64_t index;
@@ -141,6 +142,13 @@ static void sort_form(struct forms *f, const struct mime_param *p, str suffix)
         *slot = p;
 }
 
+static void find_forms(const struct mime_params *p, str base, struct forms *f)
+{
+    for (size_t i = 0; i < p->n; i++)
+        if (str_istarts(p->list[i].name, base))
+            sort_form(f, &p->list[i], str_from(p->list[i].name, base.n));
+}
+
 static void put_pieces(struct buf *out, const struct forms *f)
 {
     for (size_t i = 0; i < MIME_PARAMS_MAX && f->piece[i] && !out->failed; i++) {
@@ -153,9 +161,7 @@ static void put_pieces(struct buf *out, const struct forms *f)
 bool mime_params_get(const struct mime_params *p, str name, bool extended_first, struct buf *out)
 {
     struct forms f = { 0 };
-    for (size_t i = 0; i < p->n; i++)
-        if (str_istarts(p->list[i].name, name))
-            sort_form(&f, &p->list[i], str_from(p->list[i].name, name.n));
+    find_forms(p, name, &f);
     if (f.plain && !(extended_first && (f.whole || f.piece[0])))
         put_value(out, f.plain, false, f.plain->value);
     else if (f.whole)
@@ -163,4 +169,78 @@ bool mime_params_get(const struct mime_params *p, str name, bool extended_first,
     else if (f.piece[0])
         put_pieces(out, &f);
     return f.plain || f.whole || f.piece[0];
+}
+
+static str base_name(str name)
+{
+    ptrdiff_t star = str_chr(name, '*');
+    return star > 0 ? str_first(name, (size_t)star) : name;
+}
+
+/* Joined pieces of which some are extended, as one value of RFC 2231 4: what was sent plainly is escaped. */
+static void put_escaped(struct buf *out, const struct mime_param *param)
+{
+    _cleanup_buf_ struct buf plain = BUF(out->max);
+    put_value(&plain, param, false, param->value);
+    for (size_t i = 0; i < plain.n; i++) {
+        unsigned char c = (unsigned char)plain.p[i];
+        if (c > 32 && c < 127 && str_chr(S("*'%()<>@,;:\\\"/[]?="), (char)c) < 0)
+            buf_addc(out, (char)c);
+        else
+            buf_addf(out, "%%%02X", c);
+    }
+}
+
+static void put_joined(struct buf *out, const struct forms *f, bool extended)
+{
+    for (size_t i = 0; i < MIME_PARAMS_MAX && f->piece[i] && !out->failed; i++) {
+        bool escaped = str_ends(f->piece[i]->name, S("*"));
+        if (extended && i == 0 && !escaped)
+            buf_add(out, S("''"));
+        if (extended && !escaped)
+            put_escaped(out, f->piece[i]);
+        else
+            put_value(out, f->piece[i], false, f->piece[i]->value);
+    }
+}
+
+static bool any_extended(const struct forms *f)
+{
+    for (size_t i = 0; i < MIME_PARAMS_MAX && f->piece[i]; i++)
+        if (str_ends(f->piece[i]->name, S("*")))
+            return true;
+    return false;
+}
+
+/* The parameter that `param` begins: not if it is a repetition, a further piece, or a piece beside the whole. */
+static bool begins(const struct mime_param *param, str base, const struct forms *f, struct buf *name, struct buf *value)
+{
+    if (param != f->plain && param != f->whole && param != f->piece[0])
+        return false;
+    bool extended = param == f->whole || (param == f->piece[0] && any_extended(f));
+    if (param == f->piece[0] && (extended ? f->whole : f->plain))
+        return false;
+    buf_add(name, base);
+    if (extended)
+        buf_addc(name, '*');
+    if (param == f->piece[0])
+        put_joined(value, f, extended);
+    else
+        put_value(value, param, false, param->value);
+    return true;
+}
+
+bool mime_params_next(const struct mime_params *p, size_t *at, struct buf *name, struct buf *value)
+{
+    buf_clear(name);
+    buf_clear(value);
+    while (*at < p->n) {
+        const struct mime_param *param = &p->list[(*at)++];
+        str base = base_name(param->name);
+        struct forms f = { 0 };
+        find_forms(p, base, &f);
+        if (begins(param, base, &f, name, value))
+            return true;
+    }
+    return false;
 }

@@ -25,3 +25,9 @@ void mime_params_parse(str value, struct mime_params *out);
  * which is meant. Of a parameter given twice the first counts; continuations end at the first gap. False if absent.
  * A value that does not fit is cut and out->failed set. */
 bool mime_params_get(const struct mime_params *p, str name, bool extended_first, struct buf *out);
+
+/* The parameters one by one as IMAP lists them (RFC 9051 7.5.2): each name once, the first counts; continuations
+ * joined; a value of RFC 2231 4 under the name with its "*" and as it was sent, "charset'language'percent-octets",
+ * since that is what mail programs decode. Start with *at = 0. Clears `name` and `value` and fills them; false at the
+ * end. */
+bool mime_params_next(const struct mime_params *p, size_t *at, struct buf *name, struct buf *value);

@@ -107,12 +107,45 @@ static void test_bounds(void **state)
     assert_true(out.failed);
 }
 
+/* All parameters as "name=value|". */
+static void check_list(str value, str want)
+{
+    struct mime_params p;
+    size_t at = 0;
+    _cleanup_buf_ struct buf b = BUF(4096), name = BUF(4096), text = BUF(4096);
+    mime_params_parse(value, &p);
+    while (mime_params_next(&p, &at, &name, &text))
+        buf_addf(&b, "%.*s=%.*s|", STR_ARG(buf_str(&name)), STR_ARG(buf_str(&text)));
+    if (!str_eq(buf_str(&b), want))
+        print_message("%.*s: got \"%.*s\"\n", STR_ARG(value), STR_ARG(buf_str(&b)));
+    assert_true(str_eq(buf_str(&b), want));
+}
+
+static void test_list(void **state)
+{
+    (void)state;
+    check_list(S("x/y"), S(""));
+    check_list(S("x/y; a=1; B=\"2 \\\"3\"; A=4; b*=5"), S("a=1|B=2 \"3|b*=5|"));
+    check_list(S("x/y; a*0=1; b=2; a*1=3; a*3=4"), S("a=13|b=2|"));
+    check_list(S("x/y; a*1=3; a*0=1"), S("a=13|"));
+    check_list(S("x/y; a*=utf-8'de'%41"), S("a*=utf-8'de'%41|"));
+    check_list(S("x/y; a*0*=utf-8''%41; a*1=\"b%;\"; a*2*=c"), S("a*=utf-8''%41b%25%3Bc|"));
+    check_list(S("x/y; a*0=\"b c\"; a*1*=%41"), S("a*=''b%20c%41|"));
+    /* both forms, and pieces beside the whole */
+    check_list(S("x/y; a=1; a*=''2; a*0=3"), S("a=1|a*=''2|"));
+    check_list(S("x/y; a*0*=''3; a=1"), S("a*=''3|a=1|"));
+    check_list(S("x/y; a*00=1; a*x=2; *0=3; a*1=4"), S("*0=3|"));
+}
+
 static void run(str s)
 {
     struct mime_params p;
-    _cleanup_buf_ struct buf b = BUF((size_t)1 << 24);
+    size_t at = 0;
+    _cleanup_buf_ struct buf b = BUF((size_t)1 << 24), name = BUF((size_t)1 << 24);
     mime_params_parse(s, &p);
     mime_params_get(&p, S("n"), true, &b);
+    while (mime_params_next(&p, &at, &name, &b))
+        ;
 }
 
 static double seconds(void)
@@ -142,7 +175,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_main),    cmocka_unit_test(test_plain),  cmocka_unit_test(test_sloppy),
-        cmocka_unit_test(test_rfc2231), cmocka_unit_test(test_bounds), cmocka_unit_test(test_linear),
+        cmocka_unit_test(test_rfc2231), cmocka_unit_test(test_bounds), cmocka_unit_test(test_list),
+        cmocka_unit_test(test_linear),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

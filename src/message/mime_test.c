@@ -251,6 +251,69 @@ static void test_fields(void **state)
     }
 }
 
+static void check_header(size_t i, bool whole, str want)
+{
+    str got;
+    assert_int_equal(mime_part_header(parser, i, &got), whole);
+    if (!str_eq(got, want))
+        print_message("got %.*s\n", STR_ARG(got));
+    assert_true(str_eq(got, want));
+}
+
+static void test_part_headers(void **state)
+{
+    static const str content =
+        S("From: a\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nx\r\n--b\r\n"
+          "From: not kept\r\ncontent-type: Message/RFC822;\r\n x=y\r\nContent-ID: <not@kept>\r\nContent-Type: a/b\r\n"
+          "Content-MD5: m\r\n\r\nfrom: c\r\n d\r\nFrom: e\r\nTo: f\r\nX-To: g\r\nTO: h\r\nContent-Location: "
+          "i\r\n\r\ny\r\n"
+          "--b\r\nContent-Disposition: last\r\n");
+    (void)state;
+    for (size_t piece = 1; piece <= content.n; piece++) {
+        feed(content, piece);
+        assert_int_equal(parts_n(), 5);
+        check_header(0, true, str_first(content, part(0)->body_off));
+        check_header(1, true, S(""));
+        check_header(2, true, S("Content-Type: Message/RFC822; x=y\nContent-MD5: m\n"));
+        check_header(3, true, S("From: c d\nTo: f\nTo: h\nContent-Location: i\n"));
+        check_header(4, true, S("Content-Disposition: last\n"));
+    }
+    mime_reset(parser);
+    mime_end(parser);
+    check_header(0, true, S(""));
+}
+
+static void test_kept_limit(void **state)
+{
+    _cleanup_buf_ struct buf b = BUF(1 << 24);
+    str header;
+    (void)state;
+    buf_add(&b, S(MIXED));
+    for (int i = 0; i < 600; i++)
+        buf_addf(&b, "--b\r\nContent-Location: %0500d\r\n\r\nx\r\n", i);
+    buf_addf(&b, "--b\r\nContent-Location: %*d\r\n\r\nx\r\n", MIME_FIELD_MAX, 1);
+    feed(buf_str(&b), 4096);
+    assert_int_equal(parts_n(), 602);
+    assert_true(mime_part_header(parser, 1, &header));
+    assert_int_equal(header.n, 519);
+    assert_true(mime_part_header(parser, MIME_KEPT_MAX / 519, &header));
+    check_header(MIME_KEPT_MAX / 519 + 1, false, S(""));
+    check_header(601, false, S(""));
+    /* of one field that is too long the begin is kept */
+    buf_clear(&b);
+    buf_addf(&b, MIXED "--b\r\nContent-Location: %*d\r\n\r\nx\r\n", MIME_FIELD_MAX, 1);
+    feed(buf_str(&b), 4096);
+    assert_false(mime_part_header(parser, 1, &header));
+    assert_true(str_starts(header, S("Content-Location:  ")) && header.n <= MIME_FIELD_MAX + 20);
+    /* a header text that is not all there */
+    buf_clear(&b);
+    for (int i = 0; i < 20000; i++)
+        buf_add(&b, S("X-Header: something\r\n"));
+    feed(buf_str(&b), 4096);
+    assert_false(mime_part_header(parser, 0, &header));
+    assert_int_equal(header.n, MIME_HEADER_TEXT_MAX);
+}
+
 static void test_depth_limit(void **state)
 {
     _cleanup_buf_ struct buf b = BUF(1 << 22);
@@ -429,6 +492,8 @@ int main(void)
         cmocka_unit_test(test_messages),
         cmocka_unit_test(test_facts),
         cmocka_unit_test(test_fields),
+        cmocka_unit_test(test_part_headers),
+        cmocka_unit_test(test_kept_limit),
         cmocka_unit_test(test_depth_limit),
         cmocka_unit_test(test_parts_limit),
         cmocka_unit_test(test_header_limits),

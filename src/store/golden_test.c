@@ -56,7 +56,7 @@ static void copy_golden(struct world *w, const char *version)
 }
 
 /* CRC of a message as its reader gets it: the lines of the placement, then the content. */
-static uint32_t crc_of(struct world *w, const struct snapshot_entry *e)
+static uint32_t crc_of(struct world *w, const struct mailbox_entry *e)
 {
     return crc32c(crc32c(0, e->prefix), content_of(w, e));
 }
@@ -67,7 +67,7 @@ static void compare_message(struct world *w, const struct snapshot *box, size_t 
     uint32_t uid, crc, number;
     uint64_t size, received;
     char session[40], hex[40];
-    struct snapshot_entry e;
+    struct mailbox_entry e;
     assert_int_equal(sscanf(row, "message %" SCNu32 " %" SCNu64 " %" SCNx32 " %32s %" SCNu32 " %" SCNu64, &uid, &size,
                             &crc, session, &number, &received), 6);
     assert_int_equal(snapshot_entry(box, i, &e), 0);
@@ -75,7 +75,7 @@ static void compare_message(struct world *w, const struct snapshot *box, size_t 
     assert_int_equal(e.size, size);
     assert_int_equal(crc_of(w, &e), crc);
     assert_int_equal(e.number, number);
-    assert_int_equal(e.received_us, received);
+    assert_int_equal(e.date_s, received / 1000000);
     for (size_t k = 0; k < sizeof(e.session); k++)
         snprintf(hex + 2 * k, 3, "%02x", e.session[k]);
     assert_string_equal(hex, session);
@@ -105,7 +105,7 @@ static size_t compare_mailbox(struct world *w, const struct expected *x, const c
     assert_int_equal(box->uidnext, uidnext + x->grown);
     assert_int_equal(box->n, n + x->grown);
     if (x->grown) {
-        struct snapshot_entry e;
+        struct mailbox_entry e;
         assert_int_equal(snapshot_entry(box, n, &e), 0);
         assert_int_equal(e.uid, uidnext);
     }
@@ -234,7 +234,7 @@ static void a_changed_octet_is_noticed(void **state)
     _cleanup_world_ struct world w;
     char path[64];
     struct snapshot s;
-    struct snapshot_entry e;
+    struct mailbox_entry e;
     world_init(&w);
     test_directory(&w, golden_accounts, "");
     copy_golden(&w, "v1");

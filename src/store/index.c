@@ -5,6 +5,7 @@
 #include <unistd.h>
 #include "store/index_queue_internal.h"
 #include "store/index_sql.h"
+#include "store/index_watch.h"
 
 #define LOGS_MAX 1024
 
@@ -18,7 +19,7 @@ static int load_state(struct index *ix)
         .lsn = sql_column(s, 0), .messages = sql_column(s, 1), .mailboxes = sql_column(s, 2),
         .gaps = sql_column(s, 3), .placed = sql_column(s, 4), .expunged = sql_column(s, 5),
         .unplaced = sql_column(s, 6), .last_mailbox = sql_column(s, 7),
-        .last_uidvalidity = (uint32_t)sql_column(s, 8),
+        .last_uidvalidity = (uint32_t)sql_column(s, 8), .modseq_jump = sql_column(s, 9),
     };
     sql_done(ix, META_GET);
     ix->working = ix->committed;
@@ -133,7 +134,8 @@ int index_commit(struct index *ix)
         r = cursor_store(ix);
     if (r >= 0)
         r = sql_change(ix, META_SET, VALUES(I(w->lsn), I(w->messages), I(w->mailboxes), I(w->gaps), I(w->placed),
-                                        I(w->expunged), I(w->unplaced), I(w->last_mailbox), I(w->last_uidvalidity)));
+                                        I(w->expunged), I(w->unplaced), I(w->last_mailbox), I(w->last_uidvalidity),
+                                        I(w->modseq_jump)));
     if (r >= 0)
         r = sql_run(ix, COMMIT, NULL, 0);
     if (r < 0)
@@ -147,6 +149,7 @@ void index_rollback(struct index *ix)
     if (!sqlite3_get_autocommit(ix->db))
         sql_run(ix, ROLLBACK, NULL, 0);
     index_queue_forget(ix);
+    index_watch_forget(ix);
     forget_logs(ix); /* a name may have been added */
     ix->working = ix->committed;
     ix->cursor = (struct index_cursor){ 0 };
@@ -243,32 +246,12 @@ int index_applied(struct index *ix, str log, uint64_t segment, uint64_t *out_off
     return r == 1 ? applied_get(ix, id, segment, out_offset, out_sealed) : r;
 }
 
-int index_row_mailbox_add(struct index *ix, const struct journal_mailbox_created *m)
+int index_row_message_add(struct index *ix, const struct index_message *m, uint64_t log)
 {
-    return sql_change(ix, MAILBOX_ADD, VALUES(I(m->id), B(m->account), B(m->name), I(m->uidvalidity)));
-}
-
-int index_row_mailbox_placed(struct index *ix, uint64_t mailbox, uint32_t uid)
-{
-    return sql_change(ix, MAILBOX_PLACED, VALUES(I(mailbox), I(uid)));
-}
-
-int index_row_mailbox_dropped(struct index *ix, uint64_t mailbox, uint64_t n)
-{
-    return sql_change(ix, MAILBOX_DROPPED, VALUES(I(mailbox), I(n)));
-}
-
-int index_row_mailboxes_jump(struct index *ix, uint32_t by)
-{
-    return sql_change(ix, MAILBOX_JUMP, VALUES(I(by)));
-}
-
-int index_row_message_add(struct index *ix, uint64_t lsn, const struct journal_delivered *d,
-                          const struct journal_placement *p)
-{
-    return sql_change(ix, MESSAGE_ADD, VALUES(I(p->mailbox), I(p->uid), I(lsn), I(ix->cursor.log), I(d->segment),
-                                          I(d->offset), I(d->content_len), I(d->meta_len), I(d->received_us),
-                                          B(str_of(d->session, sizeof(d->session))), I(d->number), B(p->prefix)));
+    return sql_change(ix, MESSAGE_ADD, VALUES(I(m->mailbox), I(m->uid), I(m->lsn), I(log), I(m->position.segment),
+                                          I(m->position.offset), I(m->content_len), I(m->meta_len), I(m->received_us),
+                                          B(m->session), I(m->number), B(m->prefix), I(m->flags), I(m->keywords),
+                                          I(m->modseq), I(m->date_s), I(m->zone_min)));
 }
 
 static uint64_t record_length(uint64_t content_len, uint64_t meta_len)
@@ -288,7 +271,7 @@ int index_bury(struct index *ix, uint64_t log, struct log_position at, uint64_t 
     return MIN(r, 0);
 }
 
-int index_row_message_drop(struct index *ix, uint64_t mailbox, uint32_t uid, uint64_t now_us)
+int index_row_message_drop(struct index *ix, uint64_t mailbox, uint32_t uid, uint64_t now_us, struct index_delta *d)
 {
     int r = sql_run(ix, MESSAGE_DROP, VALUES(I(mailbox), I(uid)));
     if (r != 1)
@@ -296,6 +279,7 @@ int index_row_message_drop(struct index *ix, uint64_t mailbox, uint32_t uid, uin
     sqlite3_stmt *s = ix->stmt[MESSAGE_DROP];
     uint64_t log = sql_column(s, 0), length = record_length(sql_column(s, 3), sql_column(s, 4));
     struct log_position at = { sql_column(s, 1), sql_column(s, 2) };
+    index_delta_message(d, -1, (uint32_t)sql_column(s, 5), sql_column(s, 3) + sql_column(s, 6));
     r = sql_error(sqlite3_step(s));
     sql_done(ix, MESSAGE_DROP);
     if (r == 0)
@@ -313,7 +297,8 @@ int index_row_held(struct index *ix)
     return sql_change(ix, APPLIED_HELD, VALUES(I(ix->cursor.log), I(ix->cursor.segment)));
 }
 
-static int move_message(struct index *ix, uint64_t log, const struct journal_relocated *m, const struct journal_move *v)
+static int move_message(struct index *ix, uint64_t lsn, uint64_t log, const struct journal_relocated *m,
+                        const struct journal_move *v)
 {
     uint64_t to = ix->cursor.log;
     struct log_position from = { m->segment, v->from }, there = { m->to_segment, v->to };
@@ -324,10 +309,16 @@ static int move_message(struct index *ix, uint64_t log, const struct journal_rel
                                                            I(v->from))); /* of a queued message */
     if (r > 0)
         r = index_row_card_move(ix, log, from, to, there);
+    if (r > 0 && v->mailbox) {
+        int k = index_watch_place(ix, v->mailbox, lsn, v->uid, m->to_log, there);
+        r = k < 0 ? k : r;
+    }
+    if (r > 0 && v->mailbox && index_watch_place(ix, v->mailbox, lsn, v->uid, m->to_log, there) < 0)
+        return -ENOMEM;
     return r < 0 ? r : r ? index_bury(ix, log, from, v->length, 0) : index_bury(ix, to, there, v->length, 0);
 }
 
-int index_row_relocate(struct index *ix, const struct journal_relocated *m)
+int index_row_relocate(struct index *ix, uint64_t lsn, const struct journal_relocated *m)
 {
     uint64_t log;
     int r = index_queue_flush(ix);
@@ -336,7 +327,7 @@ int index_row_relocate(struct index *ix, const struct journal_relocated *m)
     if (r != 1)
         return r; /* nothing of an unknown log is in a mailbox */
     for (size_t i = 0; i < m->n && r >= 0; i++)
-        r = move_message(ix, log, m, &m->moves[i]);
+        r = move_message(ix, lsn, log, m, &m->moves[i]);
     return MIN(r, 0);
 }
 
@@ -442,29 +433,6 @@ int index_gap(struct index *ix, struct index_gap *out)
     return 1;
 }
 
-static int mailbox_row(struct index *ix, enum statement which, int r, struct index_mailbox *out)
-{
-    if (r != 1)
-        return r;
-    sqlite3_stmt *s = ix->stmt[which];
-    *out = (struct index_mailbox){
-        .id = sql_column(s, 0), .uidvalidity = (uint32_t)sql_column(s, 1), .uidnext = (uint32_t)sql_column(s, 2),
-        .messages = sql_column(s, 3),
-    };
-    sql_done(ix, which);
-    return 1;
-}
-
-int index_mailbox_named(struct index *ix, str account, str name, struct index_mailbox *out)
-{
-    return mailbox_row(ix, MAILBOX_NAMED, sql_run(ix, MAILBOX_NAMED, VALUES(B(account), B(name))), out);
-}
-
-int index_mailbox_get(struct index *ix, uint64_t id, struct index_mailbox *out)
-{
-    return mailbox_row(ix, MAILBOX_GET, sql_run(ix, MAILBOX_GET, VALUES(I(id))), out);
-}
-
 int index_message_exists(struct index *ix, uint64_t mailbox, uint32_t uid)
 {
     return sql_exists(ix, MESSAGE_EXISTS, sql_run(ix, MESSAGE_EXISTS, VALUES(I(mailbox), I(uid))));
@@ -480,35 +448,38 @@ int index_message_placed(struct index *ix, uint64_t mailbox, str log, struct log
     return sql_exists(ix, MESSAGE_PLACED, r);
 }
 
-static int walk_row(struct index *ix, sqlite3_stmt *s, int (*each)(void *arg, const struct index_message *m), void *arg)
+int index_message_row(struct index *ix, sqlite3_stmt *s, struct index_message *out)
 {
-    struct index_message m = {
+    *out = (struct index_message){
         .mailbox = sql_column(s, 0), .uid = (uint32_t)sql_column(s, 1), .lsn = sql_column(s, 2),
-        .position = { .segment = sql_column(s, 4), .offset = sql_column(s, 5) },
+        .log_id = sql_column(s, 3), .position = { .segment = sql_column(s, 4), .offset = sql_column(s, 5) },
         .content_len = sql_column(s, 6), .meta_len = (uint32_t)sql_column(s, 7), .received_us = sql_column(s, 8),
         .session = sql_blob(s, 9), .number = (uint32_t)sql_column(s, 10), .prefix = sql_blob(s, 11),
+        .flags = (uint32_t)sql_column(s, 12), .keywords = sql_column(s, 13), .modseq = sql_column(s, 14),
+        .date_s = (int64_t)sql_column(s, 15), .zone_min = (int16_t)sql_column(s, 16),
     };
-    if (m.session.n != 16)
-        return -EBADMSG;
-    int r = index_log_name(ix, sql_column(s, 3), &m.log);
-    return r < 0 ? r : each(arg, &m);
+    return out->session.n == 16 ? index_log_name(ix, out->log_id, &out->log) : -EBADMSG;
 }
 
 int index_walk(struct index *ix, uint64_t mailbox, int (*each)(void *arg, const struct index_message *m), void *arg)
 {
     enum statement which = mailbox ? MESSAGE_WALK : MESSAGE_WALK_ALL;
     const struct value id = I(mailbox);
-    int r = sql_run(ix, which, &id, mailbox ? 1 : 0);
+    struct index_mailbox box = { 0 };
+    int r = mailbox ? index_mailbox_get(ix, mailbox, &box) : 0;
+    if (r >= 0)
+        r = sql_run(ix, which, &id, mailbox ? 1 : 0);
     while (r == 1) {
-        r = walk_row(ix, ix->stmt[which], each, arg);
-        if (r < 0) {
-            sql_done(ix, which);
-            return r;
-        }
+        struct index_message m;
+        r = index_message_row(ix, ix->stmt[which], &m);
+        m.modseq = MAX(m.modseq, box.floor);
+        if (r == 0)
+            r = each(arg, &m);
+        if (r < 0)
+            break;
         int rc = sqlite3_step(ix->stmt[which]);
         r = rc == SQLITE_ROW ? 1 : sql_error(rc);
-        if (r != 1)
-            sql_done(ix, which);
     }
+    sql_done(ix, which);
     return r;
 }

@@ -23,6 +23,7 @@ struct index_state {
     uint64_t placed, expunged, unplaced; /* ever */
     uint64_t last_mailbox;
     uint32_t last_uidvalidity;
+    uint64_t modseq_jump;      /* MODSEQ of a record: its LSN and this */
 };
 /* As committed. */
 const struct index_state *index_state(const struct index *ix);
@@ -33,10 +34,18 @@ int index_apply(struct index *ix, const struct journal_record *r);
 int index_commit(struct index *ix);
 void index_rollback(struct index *ix);
 
+/* System flags as proto/imap_command.h numbers them. */
+enum { MESSAGE_SEEN = 1, MESSAGE_DELETED = 8, MESSAGE_FLAGS = 31 };
+
 struct index_mailbox {
     uint64_t id;
     uint32_t uidvalidity, uidnext;
-    uint64_t messages;
+    uint64_t messages, modseq;       /* modseq: of the last change */
+    uint64_t unseen, deleted, n_recent; /* messages */
+    uint64_t bytes, deleted_bytes;   /* with prefixes */
+    uint8_t use;
+    uint32_t recent;                 /* messages from this UID on are \Recent */
+    uint64_t floor, vanished_floor;  /* no message's MODSEQ is lower; what vanished is known from there on */
 };
 /* 1 found, 0 not there. */
 int index_mailbox_named(struct index *ix, str account, str name, struct index_mailbox *out);
@@ -78,8 +87,8 @@ int index_segment_walk(struct index *ix, const struct index_segment *g, struct j
 struct index_message {
     uint64_t mailbox;
     uint32_t uid;
-    uint64_t lsn;
-    str log;
+    uint64_t lsn;              /* of its arrival on this host */
+    str log; uint64_t log_id;  /* log_id: a number of this index */
     struct log_position position;
     uint64_t content_len;
     uint32_t meta_len;
@@ -87,10 +96,51 @@ struct index_message {
     str session; /* 16 bytes */
     uint32_t number;
     str prefix;
+    uint32_t flags;
+    uint64_t keywords, modseq;
+    int64_t date_s; int16_t zone_min; /* INTERNALDATE */
 };
 /* Calls `each` for the messages of a mailbox in UID order (mailbox 0: of all mailboxes); slices are valid during
  * the call; a negative result ends the walk with it. */
 int index_walk(struct index *ix, uint64_t mailbox, int (*each)(void *arg, const struct index_message *m), void *arg);
+
+/* A mailbox's keywords in the order of their bits, copied into the arena: how many (at most INDEX_KEYWORDS). */
+#define INDEX_KEYWORDS 64
+int index_keywords(struct index *ix, struct arena *a, uint64_t mailbox, str out[INDEX_KEYWORDS]);
+/* Of a mailbox, copied into the arena. 1 found, 0 not there. */
+int index_mailbox_title(struct index *ix, struct arena *a, uint64_t id, str *out_account, str *out_name);
+/* Mailboxes of the account whose names are in [from, to), in their order. A negative result of `each` ends it. */
+int index_mailboxes_between(struct index *ix, str account, str from, str to,
+                            int (*each)(void *arg, uint64_t id, str name), void *arg);
+int index_use_taken(struct index *ix, str account, uint8_t use);          /* 1, 0 */
+int index_mailbox_count(struct index *ix, str account, uint64_t *out);
+int index_subscribed(struct index *ix, str account, str name);            /* 1, 0 */
+int index_subscription_count(struct index *ix, str account, uint64_t *out);
+int index_prepared(struct index *ix, str account);                        /* 1, 0 */
+int index_usage(struct index *ix, str account, uint64_t *out_bytes, uint64_t *out_messages);
+
+struct index_folder { /* a mailbox, or (id 0) a name that is only subscribed */
+    struct index_mailbox box;
+    str name;
+    bool subscribed;
+};
+/* Those behind `after` in the order of names, at most max: how many, or a negative result of `each`. */
+int index_folders(struct index *ix, str account, str after, size_t max,
+                  int (*each)(void *arg, const struct index_folder *f), void *arg);
+
+struct index_flags { /* what is asked most of a message */
+    uint32_t uid, flags;
+    uint64_t keywords, modseq, size;
+};
+/* The first messages, at most max, with UIDs from first to last: how many. modseq as the row has it, see `floor`. */
+int index_flags_in(struct index *ix, uint64_t mailbox, uint32_t first, uint32_t last, struct index_flags *out,
+                   size_t max);
+/* The message; slices of *out are valid until the next call, or the end of it all. 1 found, 0 not there. */
+int index_message_get(struct index *ix, uint64_t mailbox, uint32_t uid, struct index_message *out);
+void index_message_done(struct index *ix);
+/* Ranges of UIDs expunged with a MODSEQ above since, behind `after`, ascending and apart, at most max, as pairs of
+ * u32 to *out: how many. Also the buf's error. */
+int index_vanished(struct index *ix, uint64_t mailbox, uint64_t since, uint32_t after, size_t max, struct buf *out);
 
 /* A message whose record has no card, and none was made since (index_cards.c). */
 struct index_cardless {
@@ -103,6 +153,9 @@ struct index_cardless {
 int index_card_wanted(struct index *ix, struct index_cardless *out);
 /* In a transaction. 1 kept; 0: no such message waits for one. */
 int index_card_set(struct index *ix, str log, struct log_position at, str card);
+/* The mailboxes and UIDs of the message at that place. A negative result of `each` ends it. 0 or negative errno. */
+int index_card_places(struct index *ix, str log, struct log_position at,
+                      int (*each)(void *arg, uint64_t mailbox, uint32_t uid), void *arg);
 /* Adds the card of the message at that place to *out. 1; 0: none is here, *out_wanted: nor in the message's record.
  * Also the error of the buf. */
 int index_card_get(struct index *ix, str log, struct log_position at, bool *out_wanted, struct buf *out);

@@ -8,6 +8,8 @@
 #include "store/index_internal.h"
 #include "store/index_queue_internal.h"
 
+#define MODSEQ_JUMP_SHIFT 20
+
 /* 1: this stretch is new, 0: it was applied before. */
 static int cover(struct index *ix, str log, uint64_t segment, uint64_t offset, uint64_t end, bool again)
 {
@@ -39,7 +41,7 @@ static int cover(struct index *ix, str log, uint64_t segment, uint64_t offset, u
 static int apply_mailbox_created(struct index *ix, const struct journal_record *r)
 {
     struct index_state *state = index_working(ix);
-    int added = index_row_mailbox_add(ix, &r->mailbox_created);
+    int added = index_row_mailbox_add(ix, &r->mailbox_created, index_modseq(ix, r->lsn));
     if (added < 0)
         return added;
     state->mailboxes += (uint64_t)added;
@@ -58,12 +60,10 @@ static int apply_delivered(struct index *ix, const struct journal_record *r)
     bool lost = false; /* the record that created its mailbox is gone */
     for (size_t i = 0; i < d->n_placed; i++) {
         state->last_mailbox = MAX(state->last_mailbox, d->placed[i].mailbox);
-        k = index_row_mailbox_placed(ix, d->placed[i].mailbox, d->placed[i].uid);
-        lost = lost || k == 0;
-        if (k > 0)
-            k = index_row_message_add(ix, r->lsn, d, &d->placed[i]);
+        k = apply_placed(ix, r, &d->placed[i]);
         if (k < 0)
             return k;
+        lost = lost || k == 0;
         state->messages += (uint64_t)k;
         state->placed += (uint64_t)k;
     }
@@ -100,25 +100,12 @@ static int apply_sealed(struct index *ix, const struct journal_record *r)
     return MIN(k, 0);
 }
 
-static int apply_expunged(struct index *ix, const struct journal_record *r)
-{
-    const struct journal_expunged *e = &r->expunged;
-    struct index_state *state = index_working(ix);
-    uint64_t n = 0;
-    for (size_t i = 0; i < e->n; i++) {
-        int k = index_row_message_drop(ix, e->mailbox, e->uids[i], e->at_us);
-        if (k < 0)
-            return k;
-        n += (uint64_t)k;
-    }
-    state->messages -= n;
-    state->expunged += n;
-    return n ? MIN(index_row_mailbox_dropped(ix, e->mailbox, n), 0) : 0;
-}
-
+/* One jump of MODSEQ is much longer than that of the UIDs: these are counted in each mailbox, that in the store. */
 static int apply_jumped(struct index *ix, const struct journal_record *r)
 {
-    return MIN(index_row_mailboxes_jump(ix, r->jumped.by), 0);
+    struct index_state *state = index_working(ix);
+    state->modseq_jump += (uint64_t)r->jumped.by << MODSEQ_JUMP_SHIFT;
+    return MIN(index_row_mailboxes_jump(ix, r->jumped.by, index_modseq(ix, r->lsn)), 0);
 }
 
 static int apply_relocated(struct index *ix, const struct journal_record *r)
@@ -130,7 +117,7 @@ static int apply_relocated(struct index *ix, const struct journal_record *r)
         return k;
     c->offset = m->end;
     c->sealed = c->changed = true;
-    return index_row_relocate(ix, m);
+    return index_row_relocate(ix, r->lsn, m);
 }
 
 int index_apply(struct index *ix, const struct journal_record *r)
@@ -144,7 +131,7 @@ int index_apply(struct index *ix, const struct journal_record *r)
 #include "store/journal_records.def"
 #undef JOURNAL_RECORD
     }
-    if (k == 0)
+    if (k >= 0)
         state->lsn = r->lsn;
-    return k;
+    return MIN(k, 0);
 }

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include "store/index_sql.h"
 
+enum { PLACES_A_STEP = 64 };
+
 int index_row_card_want(struct index *ix, const struct journal_delivered *d)
 {
     return sql_change(ix, CARD_WANT, VALUES(I(ix->cursor.log), I(d->segment), I(d->offset), I(d->content_len)));
@@ -45,6 +47,32 @@ int index_card_set(struct index *ix, str log, struct log_position at, str card)
         return r;
     r = sql_change(ix, CARD_SET, VALUES(I(id), I(at.segment), I(at.offset), B(card)));
     return r < 0 ? r : r > 0;
+}
+
+struct at_place {
+    uint64_t offset;
+    int (*each)(void *arg, uint64_t mailbox, uint32_t uid);
+    void *arg;
+};
+
+static int at_place(void *arg, const struct journal_move *m)
+{
+    const struct at_place *p = arg;
+    return m->from == p->offset && m->mailbox ? p->each(p->arg, m->mailbox, m->uid) : 0;
+}
+
+int index_card_places(struct index *ix, str log, struct log_position at,
+                      int (*each)(void *arg, uint64_t mailbox, uint32_t uid), void *arg)
+{
+    struct index_segment g = { .segment = at.segment };
+    struct journal_move last = { .from = at.offset };
+    struct at_place p = { .offset = at.offset, .each = each, .arg = arg };
+    int r = index_log_find(ix, log, &g.log), n = PLACES_A_STEP;
+    if (r != 1)
+        return r;
+    while (n == PLACES_A_STEP && last.from == at.offset)
+        n = index_segment_walk(ix, &g, &last, PLACES_A_STEP, at_place, &p);
+    return MIN(n, 0);
 }
 
 int index_card_get(struct index *ix, str log, struct log_position at, bool *out_wanted, struct buf *out)

@@ -13,6 +13,10 @@ static const struct comparison comparisons[] = {
     { "meta", "SELECT * FROM meta ORDER BY id", 1 },
     { "log", "SELECT * FROM log ORDER BY id", 1 },
     { "mailbox", "SELECT * FROM mailbox ORDER BY id", 1 },
+    { "keyword", "SELECT * FROM keyword ORDER BY mailbox, bit", 2 },
+    { "vanished", "SELECT * FROM vanished ORDER BY mailbox, modseq, first", 3 },
+    { "subscription", "SELECT * FROM subscription ORDER BY account, name", 2 },
+    { "account", "SELECT * FROM account ORDER BY name", 1 },
     { "message", "SELECT * FROM message ORDER BY mailbox, uid", 2 },
     { "applied", "SELECT * FROM applied ORDER BY log, segment", 2 },
     { "queue", "SELECT * FROM queue ORDER BY lsn", 1 },
@@ -23,12 +27,18 @@ static const struct comparison comparisons[] = {
     { "card", "SELECT log, segment, offset, content_len FROM card ORDER BY log, segment, offset", 3 },
 };
 
+static bool is_text(sqlite3_stmt *row, int i)
+{
+    return sqlite3_column_type(row, i) == SQLITE_BLOB;
+}
+
 static int compare_keys(sqlite3_stmt *a, sqlite3_stmt *b, int keys)
 {
     for (int i = 0; i < keys; i++) {
         int64_t x = sqlite3_column_int64(a, i), y = sqlite3_column_int64(b, i);
-        if (x != y)
-            return x < y ? -1 : 1;
+        int order = is_text(a, i) ? str_cmp(sql_blob(a, i), sql_blob(b, i)) : (x > y) - (x < y);
+        if (order)
+            return order;
     }
     return 0;
 }
@@ -51,7 +61,10 @@ static void say_row(const struct comparison *c, sqlite3_stmt *row, const char *w
     _cleanup_buf_ struct buf text = BUF(256);
     buf_addf(&text, "index: table %s, row", c->table);
     for (int i = 0; i < c->keys; i++)
-        buf_addf(&text, " %lld", (long long)sqlite3_column_int64(row, i));
+        if (is_text(row, i))
+            buf_addf(&text, " %.*s", STR_ARG(sql_blob(row, i)));
+        else
+            buf_addf(&text, " %lld", (long long)sqlite3_column_int64(row, i));
     buf_addf(&text, " %s", what);
     say(arg, buf_str(&text));
 }

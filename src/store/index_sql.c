@@ -3,7 +3,7 @@
 #include "store/index_sql.h"
 #include <errno.h>
 
-#define FORMAT 4
+#define FORMAT 5
 
 static const char setup[] =
     "PRAGMA locking_mode=EXCLUSIVE;"
@@ -18,13 +18,23 @@ static const char setup[] =
 static const char schema[] =
     "BEGIN;"
     "CREATE TABLE meta(id INTEGER PRIMARY KEY, lsn INTEGER, messages INTEGER, mailboxes INTEGER, gaps INTEGER,"
-    " placed INTEGER, expunged INTEGER, unplaced INTEGER, last_mailbox INTEGER, last_uidvalidity INTEGER);"
-    "INSERT INTO meta VALUES(1, 0, 0, 0, 0, 0, 0, 0, 0, 0);"
+    " placed INTEGER, expunged INTEGER, unplaced INTEGER, last_mailbox INTEGER, last_uidvalidity INTEGER,"
+    " modseq_jump INTEGER);"
+    "INSERT INTO meta VALUES(1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);"
     "CREATE TABLE log(id INTEGER PRIMARY KEY, name BLOB UNIQUE);"
-    "CREATE TABLE mailbox(id INTEGER PRIMARY KEY, account BLOB, name BLOB, uidvalidity INTEGER, uidnext INTEGER,"
-    " messages INTEGER, UNIQUE(account, name));"
+    "CREATE TABLE mailbox(id INTEGER PRIMARY KEY, account BLOB, name BLOB, uidvalidity INTEGER,"
+    " uidnext INTEGER DEFAULT 1, messages INTEGER DEFAULT 0, modseq INTEGER, unseen INTEGER DEFAULT 0,"
+    " deleted INTEGER DEFAULT 0, bytes INTEGER DEFAULT 0, deleted_bytes INTEGER DEFAULT 0, use INTEGER DEFAULT 0,"
+    " recent INTEGER DEFAULT 1, n_recent INTEGER DEFAULT 0, modseq_floor INTEGER DEFAULT 0,"
+    " vanished_floor INTEGER DEFAULT 0, vanished INTEGER DEFAULT 0, UNIQUE(account, name));"
+    "CREATE TABLE keyword(mailbox INTEGER, bit INTEGER, name BLOB, PRIMARY KEY(mailbox, bit)) WITHOUT ROWID;"
+    "CREATE TABLE vanished(mailbox INTEGER, modseq INTEGER, first INTEGER, last INTEGER,"
+    " PRIMARY KEY(mailbox, modseq, first)) WITHOUT ROWID;"
+    "CREATE TABLE subscription(account BLOB, name BLOB, PRIMARY KEY(account, name)) WITHOUT ROWID;"
+    "CREATE TABLE account(name BLOB PRIMARY KEY) WITHOUT ROWID;" /* those that were prepared */
     "CREATE TABLE message(mailbox INTEGER, uid INTEGER, lsn INTEGER, log INTEGER, segment INTEGER, offset INTEGER,"
     " content_len INTEGER, meta_len INTEGER, received_us INTEGER, session BLOB, number INTEGER, prefix BLOB,"
+    " flags INTEGER, keywords INTEGER, modseq INTEGER, date_s INTEGER, zone INTEGER,"
     " PRIMARY KEY(mailbox, uid)) WITHOUT ROWID;"
     "CREATE INDEX message_place ON message(log, segment, offset);"
     "CREATE TABLE applied(log INTEGER, segment INTEGER, offset INTEGER, sealed INTEGER,"
@@ -48,33 +58,77 @@ static const char schema[] =
     "CREATE TABLE attempt(message INTEGER, idx INTEGER, attempts INTEGER, at_us INTEGER, outcome INTEGER,"
     " code INTEGER, status BLOB, text BLOB, mta BLOB, tls BLOB, PRIMARY KEY(message, idx, attempts)) WITHOUT ROWID;"
     "CREATE TABLE paused(id INTEGER PRIMARY KEY, destination BLOB UNIQUE);"
-    "PRAGMA user_version=4;"
+    "PRAGMA user_version=5;"
     "COMMIT;";
 
 #define MESSAGE_COLUMNS \
-    "mailbox, uid, lsn, log, segment, offset, content_len, meta_len, received_us, session, number, prefix"
+    "mailbox, uid, lsn, log, segment, offset, content_len, meta_len, received_us, session, number, prefix," \
+    " flags, keywords, modseq, date_s, zone"
+#define MAILBOX_COLUMNS \
+    "id, uidvalidity, uidnext, messages, modseq, unseen, deleted, bytes, deleted_bytes, use, recent, n_recent," \
+    " modseq_floor, vanished_floor"
 
 static const char *const sql[STATEMENTS] = {
     [BEGIN] = "BEGIN IMMEDIATE",
     [COMMIT] = "COMMIT",
     [ROLLBACK] = "ROLLBACK",
     [VERSION] = "PRAGMA user_version",
-    [META_GET] = "SELECT lsn, messages, mailboxes, gaps, placed, expunged, unplaced, last_mailbox, last_uidvalidity"
-                 " FROM meta WHERE id = 1",
+    [META_GET] = "SELECT lsn, messages, mailboxes, gaps, placed, expunged, unplaced, last_mailbox, last_uidvalidity,"
+                 " modseq_jump FROM meta WHERE id = 1",
     [META_SET] = "UPDATE meta SET lsn = ?1, messages = ?2, mailboxes = ?3, gaps = ?4, placed = ?5, expunged = ?6,"
-                 " unplaced = ?7, last_mailbox = ?8, last_uidvalidity = ?9 WHERE id = 1",
+                 " unplaced = ?7, last_mailbox = ?8, last_uidvalidity = ?9, modseq_jump = ?10 WHERE id = 1",
     [LOG_ID] = "SELECT id FROM log WHERE name = ?1",
     [LOG_ADD] = "INSERT INTO log(name) VALUES(?1)",
     [LOG_NAME] = "SELECT name FROM log WHERE id = ?1",
-    [MAILBOX_ADD] = "INSERT OR IGNORE INTO mailbox VALUES(?1, ?2, ?3, ?4, 1, 0)",
-    [MAILBOX_NAMED] = "SELECT id, uidvalidity, uidnext, messages FROM mailbox WHERE account = ?1 AND name = ?2",
-    [MAILBOX_GET] = "SELECT id, uidvalidity, uidnext, messages FROM mailbox WHERE id = ?1",
-    [MAILBOX_PLACED] = "UPDATE mailbox SET uidnext = max(uidnext, ?2 + 1), messages = messages + 1 WHERE id = ?1",
-    [MAILBOX_DROPPED] = "UPDATE mailbox SET messages = messages - ?2 WHERE id = ?1",
-    [MAILBOX_JUMP] = "UPDATE mailbox SET uidnext = min(uidnext + ?1, 4294967294)",
-    [MESSAGE_ADD] = "INSERT OR IGNORE INTO message VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+    [MAILBOX_ADD] = "INSERT OR IGNORE INTO mailbox(id, account, name, uidvalidity, modseq) VALUES(?1, ?2, ?3, ?4, ?5)",
+    [MAILBOX_NAMED] = "SELECT " MAILBOX_COLUMNS " FROM mailbox WHERE account = ?1 AND name = ?2",
+    [MAILBOX_GET] = "SELECT " MAILBOX_COLUMNS " FROM mailbox WHERE id = ?1",
+    [MAILBOX_TITLE] = "SELECT account, name FROM mailbox WHERE id = ?1",
+    [MAILBOX_CHANGE] = "UPDATE mailbox SET modseq = max(modseq, ?2), uidnext = max(uidnext, ?3),"
+                       " messages = messages + ?4, unseen = unseen + ?5, deleted = deleted + ?6, bytes = bytes + ?7,"
+                       " deleted_bytes = deleted_bytes + ?8, n_recent = n_recent + ?9 WHERE id = ?1",
+    [MAILBOX_JUMP] = "UPDATE mailbox SET uidnext = min(uidnext + ?1, 4294967294), modseq = ?2, modseq_floor = ?2,"
+                     " vanished_floor = ?2, vanished = 0",
+    [MAILBOX_BELOW] = "SELECT id, name FROM mailbox WHERE account = ?1 AND name >= ?2 AND name < ?3 ORDER BY name",
+    [MAILBOX_RENAME] = "UPDATE mailbox SET name = ?2 WHERE id = ?1",
+    [MAILBOX_DROP] = "DELETE FROM mailbox WHERE id = ?1",
+    [MAILBOX_USE] = "UPDATE mailbox SET use = ?2 WHERE id = ?1",
+    [MAILBOX_USED] = "SELECT 1 FROM mailbox WHERE account = ?1 AND use = ?2 LIMIT 1",
+    [MAILBOX_COUNT] = "SELECT count(*) FROM mailbox WHERE account = ?1",
+    [MAILBOX_RECENT] = "UPDATE mailbox SET recent = ?2, n_recent = ?3 WHERE id = ?1",
+    [MAILBOX_VANISHED] = "UPDATE mailbox SET vanished = vanished + ?2 WHERE id = ?1 RETURNING vanished",
+    [MAILBOX_FLOOR] = "UPDATE mailbox SET vanished = vanished - ?2, vanished_floor = ?3 WHERE id = ?1",
+    [USAGE] = "SELECT sum(bytes), sum(messages) FROM mailbox WHERE account = ?1",
+    [FOLDER_WALK] = "SELECT m.name, m.id, m.uidvalidity, m.uidnext, m.messages, m.modseq, m.unseen, m.deleted, m.bytes,"
+                    " m.deleted_bytes, m.use, m.n_recent, EXISTS(SELECT 1 FROM subscription s"
+                    " WHERE s.account = ?1 AND s.name = m.name) FROM mailbox m WHERE m.account = ?1 AND m.name > ?2"
+                    " UNION ALL SELECT s.name, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1 FROM subscription s"
+                    " WHERE s.account = ?1 AND s.name > ?2 AND NOT EXISTS(SELECT 1 FROM mailbox m"
+                    " WHERE m.account = ?1 AND m.name = s.name) ORDER BY 1 LIMIT ?3",
+    [KEYWORD_ADD] = "INSERT INTO keyword VALUES(?1, ?2, ?3)",
+    [KEYWORD_WALK] = "SELECT name FROM keyword WHERE mailbox = ?1 ORDER BY bit",
+    [KEYWORD_DROP] = "DELETE FROM keyword WHERE mailbox = ?1",
+    [VANISHED_ADD] = "INSERT OR REPLACE INTO vanished VALUES(?1, ?2, ?3, ?4)",
+    [VANISHED_WALK] =
+        "SELECT first, last FROM vanished WHERE mailbox = ?1 AND modseq > ?2 AND last > ?3 ORDER BY first",
+    [VANISHED_OLD] = "SELECT modseq FROM vanished WHERE mailbox = ?1 ORDER BY modseq LIMIT 1 OFFSET ?2",
+    [VANISHED_PRUNE] = "DELETE FROM vanished WHERE mailbox = ?1 AND modseq <= ?2",
+    [VANISHED_CLEAR] = "DELETE FROM vanished",
+    [SUBSCRIPTION_ADD] = "INSERT OR IGNORE INTO subscription VALUES(?1, ?2)",
+    [SUBSCRIPTION_DROP] = "DELETE FROM subscription WHERE account = ?1 AND name = ?2",
+    [SUBSCRIPTION_GET] = "SELECT 1 FROM subscription WHERE account = ?1 AND name = ?2",
+    [SUBSCRIPTION_COUNT] = "SELECT count(*) FROM subscription WHERE account = ?1",
+    [ACCOUNT_ADD] = "INSERT OR IGNORE INTO account VALUES(?1)",
+    [ACCOUNT_GET] = "SELECT 1 FROM account WHERE name = ?1",
+    [MESSAGE_ADD] = "INSERT OR IGNORE INTO message VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14,"
+                    " ?15, ?16, ?17)",
+    [MESSAGE_GET] = "SELECT " MESSAGE_COLUMNS " FROM message WHERE mailbox = ?1 AND uid = ?2",
+    [MESSAGE_RANGE] = "SELECT uid, flags, keywords, modseq, content_len + length(prefix) FROM message"
+                      " WHERE mailbox = ?1 AND uid BETWEEN ?2 AND ?3 ORDER BY uid LIMIT ?4",
+    [MESSAGE_COUNT] = "SELECT count(*) FROM message WHERE mailbox = ?1 AND uid >= ?2",
+    [MESSAGE_FLAG] = "UPDATE message SET flags = ?3, keywords = ?4, modseq = ?5 WHERE mailbox = ?1 AND uid = ?2",
     [MESSAGE_DROP] = "DELETE FROM message WHERE mailbox = ?1 AND uid = ?2"
-                     " RETURNING log, segment, offset, content_len, meta_len",
+                     " RETURNING log, segment, offset, content_len, meta_len, flags, length(prefix)",
     [MESSAGE_EXISTS] = "SELECT 1 FROM message WHERE mailbox = ?1 AND uid = ?2",
     [MESSAGE_PLACED] = "SELECT 1 FROM message WHERE mailbox = ?1 AND log = ?2 AND segment = ?3 AND offset = ?4 LIMIT 1",
     [MESSAGE_WALK] = "SELECT " MESSAGE_COLUMNS " FROM message WHERE mailbox = ?1 ORDER BY uid",

@@ -5,8 +5,13 @@
 
 enum statement {
     BEGIN, COMMIT, ROLLBACK, VERSION, META_GET, META_SET, LOG_ID, LOG_ADD, LOG_NAME,
-    MAILBOX_ADD, MAILBOX_NAMED, MAILBOX_GET, MAILBOX_PLACED, MAILBOX_DROPPED, MAILBOX_JUMP,
-    MESSAGE_ADD, MESSAGE_DROP, MESSAGE_EXISTS, MESSAGE_PLACED, MESSAGE_WALK, MESSAGE_WALK_ALL,
+    MAILBOX_ADD, MAILBOX_NAMED, MAILBOX_GET, MAILBOX_TITLE, MAILBOX_CHANGE, MAILBOX_JUMP, MAILBOX_BELOW,
+    MAILBOX_RENAME, MAILBOX_DROP, MAILBOX_USE, MAILBOX_USED, MAILBOX_COUNT, MAILBOX_RECENT, MAILBOX_VANISHED,
+    MAILBOX_FLOOR, USAGE, FOLDER_WALK, KEYWORD_ADD, KEYWORD_WALK, KEYWORD_DROP,
+    VANISHED_ADD, VANISHED_WALK, VANISHED_OLD, VANISHED_PRUNE, VANISHED_CLEAR,
+    SUBSCRIPTION_ADD, SUBSCRIPTION_DROP, SUBSCRIPTION_GET, SUBSCRIPTION_COUNT, ACCOUNT_ADD, ACCOUNT_GET,
+    MESSAGE_ADD, MESSAGE_GET, MESSAGE_RANGE, MESSAGE_COUNT, MESSAGE_FLAG,
+    MESSAGE_DROP, MESSAGE_EXISTS, MESSAGE_PLACED, MESSAGE_WALK, MESSAGE_WALK_ALL,
     APPLIED_GET, APPLIED_SET, APPLIED_DEAD, APPLIED_HELD, APPLIED_LAST, APPLIED_NEXT,
     MESSAGE_MOVE, PLACE_USED, SEGMENT_USED, SEGMENT_WALK, GAP_ADD, GAP_EXTEND, GAP_FIND, GAP_DROP, GAP_FIRST,
     QUEUE_ADD, QUEUE_GET, QUEUE_NEXT, QUEUE_HAS, QUEUE_DROP, QUEUE_MOVE, QUEUED_ADD, QUEUED_COUNT, QUEUED_GET,
@@ -32,6 +37,7 @@ struct index {
     size_t n_logs;
     char *gap_log;
     struct index_fresh *fresh; /* queued messages without rows: index_queue.c */
+    struct index_watch *watch; /* of mailboxes, or NULL: index_watch.h */
 };
 
 struct value {
@@ -61,3 +67,6 @@ int index_log_find(struct index *ix, str name, uint64_t *out);
 /* The bytes at that place count as dead, unless a message is still there. */
 int index_bury(struct index *ix, uint64_t log, struct log_position at, uint64_t length, uint64_t now_us);
 int index_log_name(struct index *ix, uint64_t id, str *out);
+
+/* Reads a row of MESSAGE_COLUMNS; slices are valid until its statement's next step. 0 or negative errno. */
+int index_message_row(struct index *ix, sqlite3_stmt *s, struct index_message *out);

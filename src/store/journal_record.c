@@ -4,7 +4,8 @@
 
 #define MAY_PASS_OVER 0x80
 
-enum { DELIVERED_AGAIN = 1, DELIVERED_NO_CARD = 2, DELIVERED_QUEUE = 4 };
+enum { DELIVERED_AGAIN = 1, DELIVERED_NO_CARD = 2, DELIVERED_QUEUE = 4, DELIVERED_APPEND = 8,
+       DELIVERED_FLAGS = 15 };
 enum { PLACED_RECIPIENT = 1, PLACED_REASON = 2 };
 #define PLACED_MIN (8 + 4 + 1 + 4 + 4)
 #define UNPLACED_MIN (4 + 4)
@@ -44,7 +45,7 @@ static void encode_placement(struct buf *out, const struct journal_placement *p)
 static void encode_delivered(struct buf *out, const struct journal_delivered *d)
 {
     pack_u8(out, (uint8_t)((d->again ? DELIVERED_AGAIN : 0) | (d->no_card ? DELIVERED_NO_CARD : 0) |
-                           (d->queue.present ? DELIVERED_QUEUE : 0)));
+                           (d->queue.present ? DELIVERED_QUEUE : 0) | (d->append.present ? DELIVERED_APPEND : 0)));
     pack_str(out, d->log);
     pack_u64(out, d->segment);
     pack_u64(out, d->offset);
@@ -64,6 +65,8 @@ static void encode_delivered(struct buf *out, const struct journal_delivered *d)
     }
     if (d->queue.present)
         encode_queue(out, &d->queue);
+    if (d->append.present)
+        encode_append(out, &d->append);
 }
 
 static int decode_placed(struct arena *a, struct unpack *u, struct journal_delivered *d)
@@ -124,12 +127,16 @@ static int decode_delivered(struct arena *a, struct unpack *u, struct journal_de
     for (size_t i = 0; i < sizeof(d->session); i++)
         d->session[i] = unpack_u8(u);
     d->number = unpack_u32(u);
-    if (u->bad || flags & ~(DELIVERED_AGAIN | DELIVERED_NO_CARD | DELIVERED_QUEUE) || d->end < d->offset)
+    if (u->bad || flags & ~DELIVERED_FLAGS || d->end < d->offset)
         return -EBADMSG;
     int r = decode_placed(a, u, d);
     if (r == 0)
         r = decode_unplaced(a, u, d);
-    return r < 0 || !(flags & DELIVERED_QUEUE) ? r : decode_queue(a, u, &d->queue);
+    if (r == 0 && flags & DELIVERED_QUEUE)
+        r = decode_queue(a, u, &d->queue);
+    if (r == 0 && flags & DELIVERED_APPEND)
+        r = decode_append(a, u, &d->append);
+    return r;
 }
 
 static void encode_skipped(struct buf *out, const struct journal_skipped *s)

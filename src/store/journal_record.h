@@ -3,6 +3,7 @@
 #pragma once
 #include "base/arena.h"
 #include "base/buf.h"
+#include "store/journal_mailbox.h"
 #include "store/journal_queue.h"
 
 enum journal_kind {
@@ -46,6 +47,7 @@ struct journal_delivered {
     const struct journal_unplaced *unplaced;
     size_t n_unplaced;
     struct journal_queue queue; /* records of the first version have none */
+    struct journal_append append;
 };
 
 /* A stretch of a receive log that gives no message: damage, or a record that cannot be read. */

@@ -29,6 +29,11 @@ static const struct journal_attempt attempts[] = {
     { .index = UINT32_MAX, .outcome = QUEUE_RELAYED, .code = 250 },
 };
 
+static const struct journal_rename renames[] = { { 4, { "a/b", 3 } }, { UINT64_MAX, { "", 0 } } };
+static const str keywords[] = { { "$Junk", 5 }, { "later", 5 } };
+static const struct journal_uids ranges[] = { { 1, 1 }, { 5, UINT32_MAX } };
+static const struct journal_run runs[] = { { 1, 7, 3 }, { 9, 10, 1 } };
+
 static const struct journal_record samples[] = {
     { .kind = JOURNAL_mailbox_created, .mailbox_created = { .id = 9, .account = { "a@b", 3 }, .name = { "INBOX", 5 },
                                                             .uidvalidity = 123 } },
@@ -57,6 +62,19 @@ static const struct journal_record samples[] = {
                                                         .indexes = uids, .n = 3 } },
     { .kind = JOURNAL_destination_paused, .destination_paused = { .paused = true, .destination = { "far.example", 11 },
                                                                   .by = { "root", 4 }, .at_us = 2 } },
+    { .kind = JOURNAL_delivered, .delivered = {
+        .log = { "access", 6 }, .segment = 3, .offset = 64, .end = 1000, .session = "0123456789abcde", .placed = placed,
+        .n_placed = 1, .append = { .present = true, .system = 17, .keywords = keywords, .n_keywords = 2,
+                                   .date_s = -5, .zone_min = -330 } } },
+    { .kind = JOURNAL_mailbox_renamed, .mailbox_renamed = { .renames = renames, .n = 2 } },
+    { .kind = JOURNAL_mailbox_deleted, .mailbox_deleted = { .id = 77, .at_us = 3 } },
+    { .kind = JOURNAL_subscribed, .subscribed = { .account = { "a@b", 3 }, .name = { "c", 1 }, .on = true } },
+    { .kind = JOURNAL_mailbox_use, .mailbox_use = { .id = 77, .use = 6 } },
+    { .kind = JOURNAL_flagged, .flagged = { .mailbox = 77, .op = FLAG_REMOVE, .system = 9, .keywords = keywords,
+                                            .n_keywords = 2, .uids = ranges, .n_uids = 2 } },
+    { .kind = JOURNAL_copied, .copied = { .from = 1, .to = 2, .move = true, .at_us = 4, .runs = runs, .n_runs = 2 } },
+    { .kind = JOURNAL_account_prepared, .account_prepared = { .account = { "a@b", 3 } } },
+    { .kind = JOURNAL_recent, .recent = { .mailbox = 77, .uid = 5 } },
 };
 
 static void test_round_trip(void **state)
@@ -136,6 +154,44 @@ static void test_queue(void **state)
     arena_done(&a);
 }
 
+static void test_mailboxes(void **state)
+{
+    (void)state;
+    struct arena a = ARENA(1 << 20);
+    struct buf b = BUF(1 << 16);
+    struct journal_record r;
+    assert_int_equal(journal_record_encode(&b, sample_of(JOURNAL_flagged, 0)), 0);
+    assert_int_equal(journal_record_decode(&a, buf_str(&b), 1, &r), 0);
+    const struct journal_flagged *f = &r.flagged;
+    assert_true(f->mailbox == 77 && f->op == FLAG_REMOVE && f->system == 9 && f->n_keywords == 2 && f->n_uids == 2);
+    assert_true(str_eq(f->keywords[1], S("later")) && f->uids[1].first == 5 && f->uids[1].last == UINT32_MAX);
+    b.p[9] = FLAG_OPS;
+    assert_int_equal(journal_record_decode(&a, buf_str(&b), 1, &r), -EBADMSG);
+    buf_clear(&b);
+    assert_int_equal(journal_record_encode(&b, sample_of(JOURNAL_delivered, 2)), 0);
+    assert_int_equal(journal_record_decode(&a, buf_str(&b), 1, &r), 0);
+    const struct journal_append *p = &r.delivered.append;
+    assert_true(p->present && p->system == 17 && p->n_keywords == 2 && p->date_s == -5 && p->zone_min == -330);
+    buf_clear(&b);
+    /* runs that would give UIDs that there are not */
+    static const struct journal_run bad[] = { { 0, 1, 1 }, { 1, 0, 1 }, { 1, 1, 0 }, { UINT32_MAX, 1, 1 },
+                                              { 1, UINT32_MAX - 2, 3 } };
+    for (size_t i = 0; i < ARRAY_LEN(bad); i++) {
+        struct journal_record c = { .kind = JOURNAL_copied, .copied = { .from = 1, .to = 2, .runs = &bad[i],
+                                                                        .n_runs = 1 } };
+        buf_clear(&b);
+        assert_int_equal(journal_record_encode(&b, &c), 0);
+        assert_int_equal(journal_record_decode(&a, buf_str(&b), 1, &r), -EBADMSG);
+    }
+    static const struct journal_uids backwards = { 2, 1 };
+    struct journal_record g = { .kind = JOURNAL_flagged, .flagged = { .uids = &backwards, .n_uids = 1 } };
+    buf_clear(&b);
+    assert_int_equal(journal_record_encode(&b, &g), 0);
+    assert_int_equal(journal_record_decode(&a, buf_str(&b), 1, &r), -EBADMSG);
+    buf_done(&b);
+    arena_done(&a);
+}
+
 static void test_attempted(void **state)
 {
     (void)state;
@@ -171,6 +227,7 @@ int main(void)
         cmocka_unit_test(test_round_trip),
         cmocka_unit_test(test_delivered),
         cmocka_unit_test(test_queue),
+        cmocka_unit_test(test_mailboxes),
         cmocka_unit_test(test_attempted),
         cmocka_unit_test(test_other_kinds),
     };

@@ -11,6 +11,7 @@ enum field_tag {
     FIELD_FIXED = 1 | MUST_UNDERSTAND,
     FIELD_RECIPIENTS = 2 | MUST_UNDERSTAND,
     FIELD_SENDER = 3 | MUST_UNDERSTAND,
+    FIELD_APPEND = 4 | MUST_UNDERSTAND,
     FIELD_CLIENT_ADDR = 0x10,
     FIELD_CLIENT_NAME,
     FIELD_HELO,
@@ -45,6 +46,7 @@ static const struct text_field {
 enum { FLAG_SMTPUTF8 = 1, FLAG_REQUIRETLS = 2 };
 #define FIXED_LEN (16 + 4 + 8 + 1 + 1 + 1 + 1 + 8)
 #define DSN_LEN (8 + 8)
+#define APPEND_MIN (8 + 4 + 8 + 2 + 4)
 #define RECIPIENT_MIN (4 + 4 + 1 + 1) /* encoded, with both strings empty */
 
 static void encode_fixed(struct buf *out, const struct message_record *m)
@@ -98,6 +100,26 @@ static void encode_delivered_to(struct buf *out, const struct message_record *m)
         pack_str(out, m->delivered_to[i]);
 }
 
+static void encode_append(struct buf *out, const struct message_record *m)
+{
+    uint64_t n = APPEND_MIN;
+    for (size_t i = 0; i < m->n_append_keywords; i++)
+        n += 4 + m->append_keywords[i].n;
+    if (n > UINT32_MAX) {
+        out->failed = out->failed ? out->failed : -ENOBUFS;
+        return;
+    }
+    pack_u8(out, FIELD_APPEND);
+    pack_u32(out, (uint32_t)n);
+    pack_u64(out, m->append_mailbox);
+    pack_u32(out, m->append_flags);
+    pack_u64(out, (uint64_t)m->append_date_s);
+    pack_u16(out, (uint16_t)m->append_zone_min);
+    pack_u32(out, (uint32_t)m->n_append_keywords);
+    for (size_t i = 0; i < m->n_append_keywords; i++)
+        pack_str(out, m->append_keywords[i]);
+}
+
 int message_record_encode(struct buf *out, const struct message_record *m)
 {
     encode_fixed(out, m);
@@ -117,6 +139,8 @@ int message_record_encode(struct buf *out, const struct message_record *m)
     }
     if (m->n_delivered_to)
         encode_delivered_to(out, m);
+    if (m->append_mailbox)
+        encode_append(out, m);
     pack_u8(out, FIELD_END);
     pack_str(out, S("."));
     return out->failed;
@@ -169,20 +193,37 @@ static int decode_dsn(str value, struct message_record *m)
     return unpack_end(&u) ? 0 : -EBADMSG;
 }
 
-static int decode_delivered_to(struct arena *a, str value, struct message_record *m)
+/* A list of texts that is the rest of its field. */
+static int decode_texts(struct arena *a, struct unpack *u, const str **out, size_t *out_n)
 {
-    struct unpack u = UNPACK(value);
-    uint32_t n = unpack_u32(&u);
-    if (u.bad || n > u.in.n / 4)
+    uint32_t n = unpack_u32(u);
+    if (u->bad || n > u->in.n / 4)
         return -EBADMSG;
     str *list = ARENA_ARRAY(a, str, n);
     if (!list)
         return -ENOMEM;
     for (uint32_t i = 0; i < n; i++)
-        list[i] = unpack_str(&u);
-    m->delivered_to = list;
-    m->n_delivered_to = n;
-    return unpack_end(&u) ? 0 : -EBADMSG;
+        list[i] = unpack_str(u);
+    *out = list;
+    *out_n = n;
+    return unpack_end(u) ? 0 : -EBADMSG;
+}
+
+static int decode_delivered_to(struct arena *a, str value, struct message_record *m)
+{
+    struct unpack u = UNPACK(value);
+    return decode_texts(a, &u, &m->delivered_to, &m->n_delivered_to);
+}
+
+static int decode_append(struct arena *a, str value, struct message_record *m)
+{
+    struct unpack u = UNPACK(value);
+    m->append_mailbox = unpack_u64(&u);
+    m->append_flags = unpack_u32(&u);
+    m->append_date_s = (int64_t)unpack_u64(&u);
+    m->append_zone_min = (int16_t)unpack_u16(&u);
+    int r = decode_texts(a, &u, &m->append_keywords, &m->n_append_keywords);
+    return r == 0 && !m->append_mailbox ? -EBADMSG : r;
 }
 
 static int decode_field(struct arena *a, uint8_t tag, str value, struct message_record *m)
@@ -195,6 +236,8 @@ static int decode_field(struct arena *a, uint8_t tag, str value, struct message_
         return decode_dsn(value, m);
     if (tag == FIELD_DELIVERED_TO)
         return decode_delivered_to(a, value, m);
+    if (tag == FIELD_APPEND)
+        return decode_append(a, value, m);
     for (size_t i = 0; i < ARRAY_LEN(text_fields); i++)
         if (text_fields[i].tag == tag) {
             *(str *)((char *)m + text_fields[i].at) = value;

@@ -29,6 +29,12 @@ struct message_record {
     str card;
     uint64_t dsn_of, dsn_event; /* it is the DSN of that event (store_queue.h); 0: is none */
     const str *delivered_to; size_t n_delivered_to; /* what Delivered-To lines signed by this host name */
+    /* Of APPEND (log "access"): into that mailbox of `account`, with these flags and that INTERNALDATE. It has no
+     * recipients. 0: it came by mail. */
+    uint64_t append_mailbox;
+    uint32_t append_flags; /* system flags as proto/imap_command.h has them */
+    const str *append_keywords; size_t n_append_keywords;
+    int64_t append_date_s; int16_t append_zone_min;
 };
 
 int message_record_encode(struct buf *out, const struct message_record *m);

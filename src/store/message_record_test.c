@@ -14,6 +14,7 @@ static const struct record_recipient recipients[] = {
     { .address = { "b\0\r\n@example.org", 16 } },
 };
 
+static const str keywords[] = { { "$Forwarded", 10 }, { "", 0 } };
 static const str passed[] = { { "out@example.org", 15 }, { "", 0 } };
 
 static struct message_record sample(void)
@@ -25,6 +26,8 @@ static struct message_record sample(void)
         .sender = S("s@far.example"), .envid = S("QQ+3D"), .ret = 1, .body = 1, .priority = 9, .smtputf8 = true,
         .requiretls = true, .generation = UINT64_MAX, .recipients = recipients, .n_recipients = 3,
         .card = S("\0\0card\0"), .dsn_of = 12, .dsn_event = 3073, .delivered_to = passed, .n_delivered_to = 2,
+        .append_mailbox = 1ull << 40, .append_flags = 31, .append_keywords = keywords, .n_append_keywords = 2,
+        .append_date_s = -7, .append_zone_min = -720,
     };
 }
 
@@ -48,6 +51,9 @@ static void test_round_trip(void **state)
     assert_true(str_eq(back.card, m.card));
     assert_true(back.dsn_of == 12 && back.dsn_event == 3073 && back.n_delivered_to == 2);
     assert_true(str_eq(back.delivered_to[0], passed[0]) && back.delivered_to[1].n == 0);
+    assert_true(back.append_mailbox == 1ull << 40 && back.append_flags == 31 && back.n_append_keywords == 2);
+    assert_true(back.append_date_s == -7 && back.append_zone_min == -720);
+    assert_true(str_eq(back.append_keywords[0], keywords[0]) && back.append_keywords[1].n == 0);
     assert_int_equal(back.n_recipients, 3);
     for (size_t i = 0; i < 3; i++) {
         assert_true(str_eq(back.recipients[i].address, recipients[i].address));
@@ -94,6 +100,7 @@ static void test_other_fields(void **state)
     assert_int_equal(with_field(0x7a, S("twice"), 2), -EBADMSG);
     assert_int_equal(with_field(0xfa, S("must be understood"), 1), -EBADMSG);
     assert_int_equal(with_field(0x10, S("client address, twice"), 1), -EBADMSG);
+    assert_int_equal(with_field(0x84, S("an append, twice"), 1), -EBADMSG);
     assert_int_equal(with_field(0x81, S("fixed field of another length"), 1), -EBADMSG);
 }
 

@@ -8,10 +8,11 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include "store/cards_file.h"
+#include "store/index_watch.h"
 #include "store/store_internal.h"
 #include "store/store_queue_internal.h"
 
-#define MAILBOXES_IN_MEMORY ((size_t)1 << 20)
 #define CHUNK_MAX ((size_t)1 << 20)
 #define META_MAX ((size_t)1 << 27)
 #define PAYLOAD_MAX ((size_t)1 << 28)
@@ -68,7 +69,11 @@ static int open_all(struct store *s)
         r = open_folder(s->data_fd, "journal", &s->journal_dir_fd);
     if (r == 0 && fsync(s->data_fd) < 0)
         r = -errno;
-    return r < 0 ? r : store_recover(s);
+    if (r == 0)
+        r = store_recover(s);
+    if (r == 0)
+        store_cards_open(s);
+    return r;
 }
 
 static void batch_clear(struct batch *b)
@@ -81,6 +86,7 @@ static void batch_clear(struct batch *b)
     b->queued = NULL;
     b->queued_end = &b->queued;
     b->only_queue = true;
+    b->has_copies = false;
 }
 
 int store_open(const struct store_config *config, struct store **out)
@@ -103,7 +109,7 @@ int store_open(const struct store_config *config, struct store **out)
     s->queue = queue_new(config->env);
     uint8_t key[16];
     config->env->random(key, sizeof(key));
-    map_init(&s->boxes, MAILBOXES_IN_MEMORY, key);
+    store_boxes_init(s, key);
     int r = s->queue ? open_all(s) : -ENOMEM;
     if (r < 0) {
         store_close(s);
@@ -111,14 +117,6 @@ int store_open(const struct store_config *config, struct store **out)
     }
     *out = s;
     return 0;
-}
-
-static void free_boxes(struct store *s)
-{
-    struct box *b;
-    for (size_t at = 0; (b = map_next(&s->boxes, &at, NULL));)
-        free(b);
-    map_done(&s->boxes);
 }
 
 void store_close(struct store *s)
@@ -129,8 +127,10 @@ void store_close(struct store *s)
     queue_free(s->queue);
     journal_free(s->journal);
     index_close(s->index);
+    index_watch_free(s->watch);
+    cards_files_close(s->cards);
     store_logs_free(s);
-    free_boxes(s);
+    store_boxes_free(s);
     for (size_t i = 0; i < ARRAY_LEN(s->batches); i++) {
         buf_done(&s->batches[i].frames);
         arena_done(&s->batches[i].arena);
@@ -156,6 +156,11 @@ void store_set_directory(struct store *s, const struct directory *d)
 {
     s->directory = *d;
     s->has_directory = true;
+}
+
+static bool is_of_cards(const struct journal_record *r)
+{
+    return r->kind == JOURNAL_copied || r->kind == JOURNAL_mailbox_deleted;
 }
 
 /* Does only the queue wait for it? A DSN is none of these: that it was made must be seen in the index. */
@@ -184,6 +189,9 @@ int store_stage(struct store *s, struct journal_record *r)
     b->first_lsn = before ? b->first_lsn : s->next_lsn;
     b->last_lsn = s->next_lsn++;
     b->only_queue = b->only_queue && is_of_queue(r);
+    b->has_copies = b->has_copies || is_of_cards(r);
+    if (r->kind == JOURNAL_mailbox_renamed || r->kind == JOURNAL_mailbox_deleted)
+        s->tree_lsn = r->lsn;
     return 0;
 }
 
@@ -231,6 +239,8 @@ static int commit_frames(struct store *s, str frames)
         r = store_reindex(s);
     if (r == 0)
         buf_clear(&s->deferred);
+    if (r == 0)
+        store_feed_tell(s);
     return r;
 }
 
@@ -263,8 +273,13 @@ static int apply_batch(struct store *s)
     if (r < 0)
         return r;
     s->flying = NULL;
-    for (const struct placed_note *n = b->notes; n; n = n->next)
-        s->config.placed(s->config.arg, &n->placement);
+    for (const struct placed_note *n = b->notes; n; n = n->next) {
+        store_cards_placed(s, &n->placement);
+        if (s->config.placed)
+            s->config.placed(s->config.arg, &n->placement);
+    }
+    if (b->has_copies)
+        store_cards_copied(s, buf_str(&b->frames));
     r = queue_published(s, b);
     batch_clear(b);
     return r;
@@ -460,6 +475,9 @@ static int stage_expunge(struct store *s, uint64_t mailbox, const uint32_t *uids
     if (r < 0)
         return r;
     *out_ticket = s->next_lsn > before ? s->next_lsn - 1 : store_committed(s);
+    struct box *box;
+    if (s->next_lsn > before && store_box_get(s, mailbox, &box) == 1)
+        box->changed = *out_ticket;
     return 0;
 }
 

@@ -15,9 +15,10 @@
 struct store;
 
 struct store_placement {  /* told once a message is visible in a mailbox */
+    uint64_t mailbox_id;
     const struct message_record *message;
-    str account, mailbox;  /* "INBOX" */
-    uint32_t uid;
+    str account, mailbox;  /* "INBOX", or the name of that it was appended to */
+    uint32_t uid;          /* 0: it was appended and could not be placed, `reason` says why */
     uint64_t lsn;
     str log; struct log_position position;
     uint64_t size;         /* with the prefix */

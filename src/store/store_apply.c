@@ -7,10 +7,6 @@
 #define TARGETS_MAX 200000
 /* Up to here a list is searched, beyond it a table. */
 #define FEW 16
-#define BOXES_KEPT 32768
-#define BOXES_MAX (2 * TARGETS_MAX + BOXES_KEPT)
-#define ACCOUNT_MAX 512
-#define BOX_NAME_MAX 1024
 #define UID_MAX UINT32_MAX
 
 struct target {
@@ -130,66 +126,6 @@ static void expand_recipient(struct expansion *e, const struct record_recipient 
         add_refused(e, recipient, S("one message has too many final recipients"));
 }
 
-static void forget_old_boxes(struct store *s)
-{
-    uint64_t committed = store_committed(s);
-    str key;
-    struct box *b;
-    for (size_t at = 0; s->boxes.n > BOXES_KEPT / 2 && (b = map_next(&s->boxes, &at, &key));)
-        if (b->lsn <= committed)
-            free(map_take(&s->boxes, key));
-}
-
-static int make_box(struct store *s, str account, str name, struct box *box)
-{
-    struct index_mailbox row;
-    int r = index_mailbox_named(s->index, account, name, &row);
-    if (r < 0)
-        return r;
-    if (r == 1) {
-        *box = (struct box){ .id = row.id, .uidnext = row.uidnext };
-        return 0;
-    }
-    uint64_t now = s->config.env->wall_us() / 1000000;
-    uint32_t uidvalidity = MAX((uint32_t)now, s->last_uidvalidity + 1);
-    struct journal_record record = { .kind = JOURNAL_mailbox_created, .mailbox_created = {
-        .id = s->last_mailbox + 1, .account = account, .name = name, .uidvalidity = uidvalidity } };
-    r = store_stage(s, &record);
-    if (r < 0)
-        return r;
-    s->last_mailbox++;
-    s->last_uidvalidity = uidvalidity;
-    *box = (struct box){ .id = record.mailbox_created.id, .uidnext = 1, .lsn = record.lsn };
-    return 0;
-}
-
-int store_box(struct store *s, str account, str name, struct box **out)
-{
-    char text[ACCOUNT_MAX + 1 + BOX_NAME_MAX];
-    if (!account.n || account.n > ACCOUNT_MAX || name.n > BOX_NAME_MAX || str_chr(account, '\0') >= 0)
-        return -EINVAL;
-    memcpy(text, account.p, account.n);
-    text[account.n] = '\0';
-    memcpy(text + account.n + 1, name.p, name.n);
-    str key = str_of(text, account.n + 1 + name.n);
-    struct box *box = map_get(&s->boxes, key);
-    if (!box) {
-        if (s->boxes.n >= BOXES_KEPT)
-            forget_old_boxes(s);
-        _cleanup_free_ struct box *fresh = malloc(sizeof(*fresh));
-        if (!fresh)
-            return -ENOMEM;
-        int r = make_box(s, account, name, fresh);
-        if (r == 0)
-            r = map_set(&s->boxes, key, fresh, NULL);
-        if (r < 0)
-            return r == -ENOSPC ? -ENOMEM : r;
-        box = TAKE(fresh);
-    }
-    *out = box;
-    return 0;
-}
-
 /* Control bytes would be lines of their own in the message. */
 static str line_safe(struct arena *a, str s)
 {
@@ -214,8 +150,7 @@ static str make_prefix(struct arena *a, str sender, str account)
     return arena_printf(a, "Return-Path: <%.*s>\r\nDelivered-To: %.*s\r\n", STR_ARG(sender), STR_ARG(account));
 }
 
-/* A message that fills a gap may have reached this mailbox before the damage. */
-static int is_placed_already(struct store *s, const struct log_message *m, const struct box *box)
+int store_is_placed(struct store *s, const struct log_message *m, const struct box *box)
 {
     struct log_position at = { m->segment, m->header.offset };
     return m->again ? index_message_placed(s->index, box->id, m->log, at) : 0;
@@ -232,7 +167,7 @@ static int place_targets(struct expansion *e, const struct log_message *m, str s
         struct box *box;
         int r = store_box(s, t->account, S("INBOX"), &box);
         if (r == 0)
-            r = is_placed_already(s, m, box);
+            r = store_is_placed(s, m, box);
         if (r < 0)
             return r;
         if (r == 1)
@@ -268,27 +203,49 @@ static int list_refused(struct expansion *e, struct journal_delivered *d)
     return 0;
 }
 
-/* What the hook will be told when all this is in the index. */
-static int note_placements(struct store *s, const struct message_record *message, const struct journal_delivered *d,
-                           uint64_t lsn)
+static int add_note(struct batch *b, const struct store_placement *p)
 {
-    struct batch *b = s->open;
-    if (!s->config.placed)
-        return 0;
-    for (size_t i = 0; i < d->n_placed; i++) {
-        const struct journal_placement *p = &d->placed[i];
-        struct placed_note *n = ARENA_NEW(&b->arena, struct placed_note);
-        if (!n)
-            return -ENOMEM;
-        n->placement = (struct store_placement){
-            .message = message, .account = p->account, .mailbox = S("INBOX"), .uid = p->uid, .lsn = lsn, .log = d->log,
-            .position = { d->segment, d->offset }, .size = p->prefix.n + d->content_len,
-            .recipient = p->recipient.n ? p->recipient : p->account, .reason = p->reason,
-        };
-        *b->notes_end = n;
-        b->notes_end = &n->next;
-    }
+    struct placed_note *n = ARENA_NEW(&b->arena, struct placed_note);
+    if (!n)
+        return -ENOMEM;
+    n->placement = *p;
+    *b->notes_end = n;
+    b->notes_end = &n->next;
     return 0;
+}
+
+int store_note_placed(struct store *s, const struct message_record *message, const struct journal_delivered *d,
+                      str mailbox)
+{
+    struct store_placement note = { .message = message, .mailbox = mailbox, .lsn = s->next_lsn, .log = d->log,
+                                    .position = { d->segment, d->offset } };
+    int r = 0;
+    for (size_t i = 0; i < d->n_placed && r == 0; i++) {
+        const struct journal_placement *p = &d->placed[i];
+        note.account = p->account;
+        note.mailbox_id = p->mailbox;
+        note.uid = p->uid;
+        note.size = p->prefix.n + d->content_len;
+        note.recipient = p->recipient.n ? p->recipient : p->account;
+        note.reason = p->reason;
+        r = add_note(s->open, &note);
+    }
+    for (size_t i = 0; d->append.present && i < d->n_unplaced && r == 0; i++) {
+        note.account = note.recipient = d->unplaced[i].recipient;
+        note.reason = d->unplaced[i].reason;
+        r = add_note(s->open, &note);
+    }
+    return r;
+}
+
+struct journal_delivered store_delivered(const struct log_message *m, const struct message_record *message)
+{
+    struct journal_delivered d = {
+        .log = m->log, .segment = m->segment, .offset = m->header.offset, .end = record_end(&m->header),
+        .content_len = m->header.content_len, .meta_len = m->header.meta_len, .received_us = message->received_us,
+        .number = message->number, .again = m->again, .no_card = message->card.n == 0 };
+    memcpy(d.session, message->session, sizeof(d.session));
+    return d;
 }
 
 static int expand_and_stage(struct expansion *e, const struct log_message *m, const struct message_record *message)
@@ -298,19 +255,15 @@ static int expand_and_stage(struct expansion *e, const struct log_message *m, co
         expand_recipient(e, &message->recipients[i]);
     if (e->no_memory)
         return -ENOMEM;
-    struct journal_record record = { .kind = JOURNAL_delivered, .delivered = {
-        .log = m->log, .segment = m->segment, .offset = m->header.offset, .end = record_end(&m->header),
-        .content_len = m->header.content_len, .meta_len = m->header.meta_len, .received_us = message->received_us,
-        .number = message->number, .again = m->again, .no_card = message->card.n == 0 } };
+    struct journal_record record = { .kind = JOURNAL_delivered, .delivered = store_delivered(m, message) };
     struct journal_delivered *d = &record.delivered;
-    memcpy(d->session, message->session, sizeof(d->session));
     int r = place_targets(e, m, message->sender, d);
     if (r == 0)
         r = list_refused(e, d);
     if (r == 0)
         r = foreign_end(&e->foreign, &d->queue);
     if (r == 0)
-        r = note_placements(s, message, d, s->next_lsn);
+        r = store_note_placed(s, message, d, S("INBOX"));
     if (r == 0)
         r = store_stage(s, &record);
     if (r == 0 && d->queue.present)
@@ -330,6 +283,28 @@ int store_stage_skipped(struct store *s, const struct journal_skipped *skipped)
     return store_stage(s, &record);
 }
 
+static int skip(struct store *s, const struct log_message *m, str reason)
+{
+    struct journal_skipped skipped = { .log = m->log, .segment = m->segment, .offset = m->header.offset,
+                                       .end = record_end(&m->header), .again = m->again, .reason = reason };
+    return store_stage_skipped(s, &skipped);
+}
+
+static int stage_mail(struct store *s, const struct log_message *m, struct message_record *message)
+{
+    struct arena *a = &s->open->arena;
+    struct expansion e = { .store = s, .arena = a };
+    e.targets_end = &e.targets;
+    e.refused_end = &e.refused;
+    map_init(&e.seen, TARGETS_MAX, s->boxes.key);
+    int r = foreign_begin(&e.foreign, s, a, message);
+    if (r == 0)
+        r = expand_and_stage(&e, m, message);
+    map_done(&e.seen);
+    foreign_done(&e.foreign);
+    return r;
+}
+
 static int stage_once(struct store *s, const struct log_message *m)
 {
     struct arena *a = &s->open->arena;
@@ -338,34 +313,36 @@ static int stage_once(struct store *s, const struct log_message *m)
     if (!message || !meta.p)
         return -ENOMEM;
     int r = message_record_decode(a, meta, message);
-    if (r == -EBADMSG) {
-        struct journal_skipped skipped = { .log = m->log, .segment = m->segment, .offset = m->header.offset,
-                                           .end = record_end(&m->header), .again = m->again,
-                                           .reason = S("the record of a message cannot be decoded") };
-        return store_stage_skipped(s, &skipped);
-    }
+    if (r == -EBADMSG)
+        return skip(s, m, S("the record of a message cannot be decoded"));
     if (r < 0)
         return r;
-    struct expansion e = { .store = s, .arena = a };
-    e.targets_end = &e.targets;
-    e.refused_end = &e.refused;
-    map_init(&e.seen, TARGETS_MAX, s->boxes.key);
-    r = foreign_begin(&e.foreign, s, a, message);
-    struct placed_note **notes_end = s->open->notes_end;
-    if (r == 0)
-        r = expand_and_stage(&e, m, message);
-    if (r < 0) { /* nothing of it was staged but mailboxes, which do no harm */
-        s->open->notes_end = notes_end;
+    if (str_eq(m->log, ACCESS_LOG) != (message->append_mailbox != 0)) /* each role's log is for what that role may do */
+        return skip(s, m, S("the record of a message is in the wrong log"));
+    struct batch *b = s->open;
+    struct placed_note **notes_end = b->notes_end;
+    r = message->append_mailbox ? store_stage_append(s, m, message) : stage_mail(s, m, message);
+    if (r < 0 && b == s->open) { /* nothing of it was staged but mailboxes, which do no harm */
+        b->notes_end = notes_end;
         *notes_end = NULL;
     }
-    map_done(&e.seen);
-    foreign_done(&e.foreign);
     return r;
+}
+
+/* An append asks the index for a mailbox that is staged to be renamed or deleted. With a full disk the message gets a
+ * gap, which is filled later. */
+static int settle_tree(struct store *s)
+{
+    int r = store_flush(s);
+    return r == -ENOSPC ? 0 : r;
 }
 
 int store_stage_message(struct store *s, const struct log_message *m)
 {
+    store_boxes_trim(s);
     int r = store_batch_full(s) ? store_make_way(s) : 0;
+    if (r == 0 && s->tree_lsn > store_committed(s) && str_eq(m->log, ACCESS_LOG))
+        r = settle_tree(s);
     if (r == 0)
         r = stage_once(s, m);
     if (r == -EBADMSG) { /* the index, not the message */

@@ -80,7 +80,7 @@ static void test_prefix_is_one_line_each(void **state)
     assert_int_equal(receive_log_append(w.log, &content, 1, buf_str(&meta), &ticket, &at), 0);
     deliver_all(&w, ticket);
     struct snapshot s;
-    struct snapshot_entry e;
+    struct mailbox_entry e;
     open_snapshot(&w, "anna@example.org", &s);
     assert_int_equal(snapshot_entry(&s, 0, &e), 0);
     assert_true(str_eq(e.prefix, S("Return-Path: <a??X-Evil: ?b?@c>\r\nDelivered-To: anna@example.org\r\n")));

@@ -1,8 +1,11 @@
 /* Where a message has its card from: its record, or, if the role that took it made none, the index, once role cards has
- * made one (card_maker.c). */
+ * made one (card_maker.c); and what the files of cards (cards_file.h) are told. */
 #include <errno.h>
 #include <unistd.h>
 #include "base/hash.h"
+#include "store/cards_file.h"
+#include "store/index_watch.h"
+#include "store/mailboxes.h"
 #include "store/store_internal.h"
 
 #define META_MAX ((uint32_t)1 << 26)
@@ -35,16 +38,92 @@ static int set(struct store *s, str log, struct log_position at, str card)
     return e < 0 ? e : r;
 }
 
+struct late_card {
+    struct cards_files *files;
+    str card;
+};
+
+static int add_late(void *arg, uint64_t mailbox, uint32_t uid)
+{
+    const struct late_card *l = arg;
+    cards_files_add(l->files, mailbox, uid, l->card);
+    return 0;
+}
+
 int store_card_set(struct store *s, str log, struct log_position at, str card)
 {
     int r = s->failed ? s->failed : set(s, log, at, card);
     if (r == -EBADMSG && store_reindex(s) == 0)
         r = set(s, log, at, card);
+    struct late_card late = { .files = s->cards, .card = card };
+    if (r == 1 && s->cards)
+        index_card_places(s->index, log, at, add_late, &late);
     return r == -EBADMSG ? -EIO : r;
 }
 
-/* The card in the record at that place. */
-static int card_of_record(int fd, struct log_position at, struct buf *out)
+struct live_walk {
+    void (*each)(void *arg, uint32_t uid);
+    void *arg;
+};
+
+static int live_message(void *arg, const struct index_message *m)
+{
+    const struct live_walk *w = arg;
+    w->each(w->arg, m->uid);
+    return 0;
+}
+
+static int live_uids(void *arg, uint64_t mailbox, void (*each)(void *arg, uint32_t uid), void *each_arg)
+{
+    struct store *s = arg;
+    struct live_walk w = { each, each_arg };
+    return index_walk(s->index, mailbox, live_message, &w);
+}
+
+void store_cards_open(struct store *s)
+{
+    if (s->lost && cards_files_discard(s->data_fd) < 0)
+        return;
+    if (cards_files_open(s->data_fd, &s->cards) == 0)
+        cards_files_set_live(s->cards, live_uids, s);
+    else
+        store_note(s, "the folder of cards cannot be used");
+}
+
+void store_cards_placed(struct store *s, const struct store_placement *p)
+{
+    /* who reads the mailbox now gets it at once, others when they ask (store_cards_get) */
+    if (s->cards && p->uid && p->message->card.n && index_watched(s->index, p->mailbox_id))
+        cards_files_add(s->cards, p->mailbox_id, p->uid, p->message->card);
+}
+
+static void copied(struct store *s, const struct journal_copied *c)
+{
+    for (size_t i = 0; i < c->n_runs; i++)
+        for (uint32_t k = 0; k < c->runs[i].count; k++)
+            cards_files_copy(s->cards, c->from, c->runs[i].source + k, c->to, c->runs[i].made + k);
+}
+
+void store_cards_copied(struct store *s, str frames)
+{
+    uint64_t lsn;
+    str payload;
+    while (s->cards && journal_frame_next(&frames, &lsn, &payload)) {
+        _cleanup_arena_ struct arena a = ARENA(RECORD_MEMORY);
+        struct journal_record r;
+        uint8_t kind = payload.n ? (uint8_t)payload.p[0] : 0;
+        if ((kind != JOURNAL_copied && kind != JOURNAL_mailbox_deleted) ||
+            journal_record_decode(&a, payload, lsn, &r) < 0)
+            continue;
+        if (r.kind == JOURNAL_copied)
+            copied(s, &r.copied);
+        else
+            cards_files_drop(s->cards, r.mailbox_deleted.id);
+    }
+}
+
+
+int store_card_of_record(int fd, struct log_position at, struct buf *out)
 {
     _cleanup_arena_ struct arena a = ARENA(RECORD_MEMORY);
     _cleanup_buf_ struct buf meta = BUF(META_MAX);
@@ -83,5 +162,5 @@ int store_card(struct store *s, str log, struct log_position at, struct buf *out
         return r;
     _cleanup_close_ int fd = -1;
     r = store_segment_open(s, log, at.segment, &fd);
-    return r < 0 ? r : card_of_record(fd, at, out);
+    return r < 0 ? r : store_card_of_record(fd, at, out);
 }

@@ -36,7 +36,7 @@ static void expunge(struct world *w, const char *account, bool (*which)(uint32_t
 {
     struct store_mailbox box;
     struct snapshot s;
-    struct snapshot_entry e;
+    struct mailbox_entry e;
     uint32_t uids[2 * MESSAGES];
     size_t n = 0;
     uint64_t ticket;
@@ -95,7 +95,7 @@ static uint64_t room(struct world *w, const char *folder)
 static void look(struct world *w, const char *account, bool (*which)(uint32_t number), uint32_t modulus)
 {
     struct snapshot s;
-    struct snapshot_entry e;
+    struct mailbox_entry e;
     uint64_t wanted = 0;
     for (uint32_t i = 0; i < MESSAGES; i++)
         if (which(i) && i % modulus == 0)
@@ -191,7 +191,7 @@ static void test_readers_and_backups_wait(void **state)
     (void)state;
     _cleanup_world_ struct world w;
     struct snapshot old;
-    struct snapshot_entry e;
+    struct mailbox_entry e;
     struct store_compaction c;
     int hold;
     fill(&w);

@@ -2,11 +2,15 @@
  *
  * store.c         opening, turns: batch -> journal -> index -> `placed`
  * store_log.c     reading receive logs
- * store_apply.c   expanding a message and staging its record
+ * store_apply.c   expanding a message and staging its record; store_append.c: placing one that a client appended
+ * store_box.c     mailboxes as they are staged
+ * store_mailboxes.c, store_messages.c  what IMAP does: mailboxes.h
  * store_compact.c what is dead goes; compactor.c is its thread
  * store_replay.c  from the journal to the index: at the start, and when the index is found damaged
- * store_cards.c   where a message has its card from; card_maker.c asks role cards for one
+ * store_cards.c   where a message has its card from; card_maker.c asks role cards for one; store_cards_fill.c fills
+ *                 the files of cards of a mailbox
  * store_snapshot.c, store_check.c
+ * store_feed.c    what is told of watched mailboxes; index_watch.c collects it
  * store_queue*.c  the queue: store_queue_internal.h
  *
  * Invariants
@@ -22,7 +26,10 @@
 
 #define BATCH_BYTES ((size_t)1 << 20)  /* of records staged before the store waits for the disk */
 #define BATCH_MEMORY ((size_t)8 << 20) /* of messages held for `placed` */
+#define BOX_NAME_MAX 1024
+#define FILL_MAX 64
 #define JUMP ((uint32_t)1 << 20)
+#define ACCESS_LOG S("access")         /* of messages that clients appended */
 #define STORE_LOG S("store")           /* of messages that compaction moved */
 #define RESTORED "restored"            /* a file in the data folder: it comes from a backup */
 
@@ -33,6 +40,7 @@ struct placed_note {
 
 struct batch {
     bool only_queue; /* nothing in it that a reader of a mailbox waits for */
+    bool has_copies; /* or mailboxes that are deleted */
     struct buf frames;
     uint64_t first_lsn, last_lsn;
     uint64_t log_bytes; /* of receive logs that these records account for */
@@ -59,12 +67,16 @@ struct store_log {
     struct store_log *next;
 };
 
-struct box { /* a mailbox as it will be when all that is staged is applied */
+struct box { /* a mailbox as it will be when all that is staged is applied; one that is gone has no name */
     uint64_t id;
-    uint32_t uidnext;
-    uint64_t lsn; /* of its last change that is staged */
+    str account;
+    uint32_t uidnext, uidvalidity;
+    bool gone;
+    uint64_t lsn;     /* of its last record that is staged: messages coming, or a change of it */
+    uint64_t changed; /* of the last one about its messages' flags and keywords, or of messages leaving */
 };
 
+struct store_usage;
 struct store {
     struct store_config config;
     int data_fd, logs_fd, journal_dir_fd, lock_fd;
@@ -78,14 +90,22 @@ struct store {
     int compaction_fd;
     int failed;
     struct store_log *logs;
-    struct map boxes;
+    struct map boxes;     /* by id */
+    struct map box_names; /* account, NUL, name: to those */
     uint64_t next_lsn, last_mailbox;
+    uint64_t copied_lsn; /* of the last COPY or MOVE */
+    void (*quota)(void *arg, str account, struct store_usage *out_limit); void *quota_arg; /* may be NULL */
+    uint64_t tree_lsn; /* of the last record that renames or deletes a mailbox */
     uint32_t last_uidvalidity;
     struct batch batches[2], *open, *flying;
     /* frames that are durable, published, and not in the index yet: of batches that are only_queue */
     struct buf deferred;
     uint64_t deferred_ms;  /* since when */
     struct queue *queue;
+    uint64_t fill[FILL_MAX]; size_t n_fill; /* mailboxes whose files of cards are not filled yet */
+    struct cards_files *cards;  /* a view: NULL if its folder cannot be used */
+    struct index_watch *watch;  /* NULL before the first store_watch() */
+    void (*feed)(void *arg, uint64_t mailbox, str item); void *feed_arg;
     struct buf payload, chunk, meta;
 };
 
@@ -127,11 +147,49 @@ struct log_message {                 /* a message record that was read */
 /* 0 staged (or skipped with a note, if it cannot be read), negative errno. */
 int store_stage_message(struct store *s, const struct log_message *m);
 int store_stage_skipped(struct store *s, const struct journal_skipped *skipped);
+
+/* store_box.c. A box stays until the next store_boxes_trim(). -EINVAL: no name of a mailbox. */
+void store_boxes_init(struct store *s, const uint8_t key[16]);
+void store_boxes_free(struct store *s);
+void store_boxes_trim(struct store *s); /* forgets old ones when there are many: at the begin of an operation */
 /* The mailbox as staged; created if it is missing. */
 int store_box(struct store *s, str account, str name, struct box **out);
+/* 1: a message that fills a gap had reached this mailbox before the damage. */
+int store_is_placed(struct store *s, const struct log_message *m, const struct box *box);
+/* What is the same for every message; nothing is placed. */
+struct journal_delivered store_delivered(const struct log_message *m, const struct message_record *message);
+/* What the hook will be told when all this is in the index. */
+int store_note_placed(struct store *s, const struct message_record *message, const struct journal_delivered *d,
+                      str mailbox);
+
+/* store_append.c: a message of the log of role access */
+int store_stage_append(struct store *s, const struct log_message *m, const struct message_record *message);
+int store_box_named(struct store *s, str account, str name, struct box **out); /* 1; 0 not there */
+int store_box_get(struct store *s, uint64_t mailbox, struct box **out);        /* 1; 0 not there */
+/* All three know what is staged: nobody needs to flush for them (while a message is staged nobody may: its memory is
+ * the open batch's). Who gives out UIDs moves uidnext and sets lsn, who adds keywords (APPEND) sets changed. */
+/* A record staged as `lsn` gave the box this name, or left the name without a mailbox. */
+int store_box_name(struct store *s, str account, str name, struct box *box);
+int store_box_nameless(struct store *s, str account, str name, uint64_t lsn);
+
+/* store_mailboxes.c: runs an operation that reads everything before it stages anything: when it finds the index
+ * damaged, that is made anew and the operation tried again. Not in the middle of staging a message. */
+int store_guard(struct store *s, int (*op)(struct store *s, void *arg), void *arg);
+/* store_messages.c: MOVE of all messages, of a store that was flushed; a verdict. */
+int store_move_all(struct store *s, struct box *from, struct box *to);
 
 /* store_snapshot.c: of what is committed. -EBADMSG: the index is damaged. */
 int store_snapshot_of(struct index *ix, uint64_t mailbox, int *out_fd);
+
+/* store_cards.c */
+/* Adds the card in the record at that place. 1, 0 without one, negative errno. */
+int store_card_of_record(int fd, struct log_position at, struct buf *out);
+void store_cards_open(struct store *s);
+void store_cards_placed(struct store *s, const struct store_placement *p); /* once it is in the index */
+void store_cards_copied(struct store *s, str frames);                      /* the same, for records of a batch */
+
+/* store_feed.c: after the index was committed */
+void store_feed_tell(struct store *s);
 
 /* store_compact.c */
 void store_compaction_free(struct compaction *c);

@@ -91,7 +91,7 @@ static uint32_t collect(int in, uint32_t next)
 static void account_for(struct world *w, const char *account, bool all)
 {
     struct snapshot s;
-    struct snapshot_entry e;
+    struct mailbox_entry e;
     uint32_t uid = 0;
     memset(seen, 0, sizeof(seen));
     open_snapshot(w, account, &s);

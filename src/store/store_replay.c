@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <unistd.h>
+#include "store/cards_file.h"
+#include "store/index_watch.h"
 #include "store/store_internal.h"
 
 #define RECORDS_A_TRANSACTION 2000
@@ -136,6 +138,8 @@ static int after_restore(struct store *s, bool jumped)
     if (faccessat(s->data_fd, RESTORED, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
         return 0;
     int r = jumped ? 0 : jump(s, "this store was restored from a backup");
+    if (r == 0)
+        r = cards_files_discard(s->data_fd);
     if (r < 0)
         return r;
     return unlinkat(s->data_fd, RESTORED, 0) < 0 || fsync(s->data_fd) < 0 ? -errno : 0;
@@ -167,15 +171,19 @@ int store_recover(struct store *s)
 
 int store_reindex(struct store *s)
 {
+    uint64_t told = s->index ? index_state(s->index)->lsn : 0;
     store_note(s, "the index is damaged: it is made anew from the journal");
     int r = fresh_index(s);
     if (r < 0)
         return r;
+    index_set_watch(s->index, s->watch, told);
     struct replay_target t = { .index = s->index, .until = journal_durable(s->journal), .note = note_of_store,
                                .arg = s };
     struct journal_found found;
     buf_clear(&s->deferred); /* it is durable: replayed with the rest */
     r = store_replay_into(s->journal, &t, false, &found);
+    if (r == 0)
+        store_feed_tell(s);
     /* Lost records are dealt with at a start, when nothing is staged on top of them. */
     return r == -EBADMSG || (r == 0 && t.damaged) ? -EIO : r;
 }

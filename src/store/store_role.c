@@ -7,16 +7,20 @@
 #include "base/map.h"
 #include "io/role.h"
 #include "store/card_maker.h"
+#include "store/mailbox_role.h"
+#include "store/quota_role.h"
 #include "store/store.h"
 #include "store/store_queue_role.h"
 
 enum { SESSIONS_MAX = 200000, MARKS_MAX = 4096, GATHER_MS = 5, STUCK_MS = 500 };
 enum { COMPACT_TICK_MS = 60000, COMPACT_TICKS = 60, COMPACT_STEP_MS = 10, COMPACT_WAIT_MS = 1000 };
 
-struct bound { /* a session of access that has logged in */
-    char *session, *account;
-    uint64_t mailbox;     /* 0: no maildrop open */
-    uint64_t opened_lsn;  /* its snapshot is of then */
+/* How far the records of a receive log are staged when so many of its bytes are placed. */
+struct marks { struct { uint64_t lsn, bytes; } mark[MARKS_MAX]; size_t first, n; };
+
+/* The logs, each with the one role that writes it. */
+static const struct log_of { enum role_id role; const char *name; } logs[] = {
+    { ROLE_SMTP_IN, "smtp-in" }, { ROLE_ACCESS, "access" }
 };
 
 struct expunge_wait { uint64_t ticket, request; struct expunge_wait *next; };
@@ -36,10 +40,13 @@ struct store_role {
     uint64_t compact_ticks;
     struct map sessions;  /* session text -> struct bound */
     struct map leases;    /* account -> struct bound that holds its maildrop */
-    struct { uint64_t lsn, bytes; } marks[MARKS_MAX]; size_t mark_first, n_marks;
+    bool access_left;     /* what was its is to be forgotten: not where it is found out, in the middle of an answer */
+    struct marks marks[ARRAY_LEN(logs)];
     struct expunge_wait *expunges, **expunges_end;
     struct card_maker cards;
     struct store_queue_role queue;
+    struct mailbox_role mailboxes;
+    struct quota_role quota;
     struct role_config *config; /* whose directory the store uses */
 };
 
@@ -55,7 +62,7 @@ static void placed(void *arg, const struct store_placement *p)
     buf_add(&text, str_of(id, sizeof(id)));
     buf_addc(&text, '.');
     buf_addu(&text, p->message->number);
-    struct buf *e = events_begin(&sr->role->events, EVENT_INFO, "placed");
+    struct buf *e = events_begin(&sr->role->events, EVENT_INFO, p->uid ? "placed" : "unplaced");
     event_str(e, "session", buf_str(&text));
     event_str(e, "recipient", p->recipient);
     event_str(e, "account", p->account);
@@ -70,6 +77,10 @@ static void placed(void *arg, const struct store_placement *p)
         event_str(e, "reason", p->reason);
     events_end(&sr->role->events);
     sr->cards.due = sr->cards.due || !p->message->card.n;
+    if (str_eq(p->log, S("access")))
+        mailbox_role_placed(&sr->mailboxes, p);
+    if (p->uid)
+        quota_role_changed(&sr->quota, p->account);
 }
 
 static void note(void *arg, str what)
@@ -105,20 +116,23 @@ static void forget_all(struct store_role *sr)
 /* The last mark whose records are durable goes back to the receiving role, which thus knows how far behind we are. */
 static void report_applied(struct store_role *sr)
 {
-    uint64_t durable = store_durable(sr->store), bytes = 0;
-    bool any = false;
-    while (sr->n_marks && sr->marks[sr->mark_first].lsn <= durable) {
-        bytes = sr->marks[sr->mark_first].bytes;
-        sr->mark_first = (sr->mark_first + 1) % MARKS_MAX;
-        sr->n_marks--;
-        any = true;
+    uint64_t durable = store_durable(sr->store);
+    for (size_t i = 0; i < ARRAY_LEN(logs); i++) {
+        struct marks *m = &sr->marks[i];
+        uint64_t bytes = 0;
+        bool any = false;
+        for (; m->n && m->mark[m->first].lsn <= durable; m->n--) {
+            bytes = m->mark[m->first].bytes;
+            m->first = (m->first + 1) % MARKS_MAX;
+            any = true;
+        }
+        if (!any)
+            continue;
+        struct buf b = BUF(64);
+        pack_u64(&b, bytes);
+        ipc_send(role_peer(sr->role, logs[i].role), IPC_LOG_APPLIED, &b, -1);
+        buf_done(&b);
     }
-    if (!any)
-        return;
-    struct buf b = BUF(64);
-    pack_u64(&b, bytes);
-    ipc_send(role_peer(sr->role, ROLE_SMTP_IN), IPC_LOG_APPLIED, &b, -1);
-    buf_done(&b);
 }
 
 static void answer_expunge(struct store_role *sr, uint64_t request, bool ok)
@@ -128,6 +142,15 @@ static void answer_expunge(struct store_role *sr, uint64_t request, bool ok)
     pack_u8(&b, ok);
     ipc_send(role_peer(sr->role, ROLE_ACCESS), IPC_EXPUNGED, &b, -1);
     buf_done(&b);
+}
+
+static void forget_expunges(struct store_role *sr)
+{
+    for (struct expunge_wait *w = TAKE(sr->expunges), *next; w; w = next) {
+        next = w->next;
+        free(w);
+    }
+    sr->expunges_end = &sr->expunges;
 }
 
 static void answer_expunges(struct store_role *sr)
@@ -154,6 +177,16 @@ static void after_turn(struct store_role *sr, int r)
     answer_expunges(sr);
 }
 
+static void access_left(struct store_role *sr)
+{
+    if (!sr->access_left)
+        return;
+    sr->access_left = false;
+    forget_all(sr);
+    forget_expunges(sr); /* the next process numbers its requests anew */
+    mailbox_role_access_down(&sr->mailboxes);
+}
+
 /* Placing waits for nobody but the reader of a mailbox, who flushes the store, so messages gather for GATHER_MS and
  * share a journal sync and an index commit. */
 static void turn_end(struct loop_turn *t)
@@ -161,6 +194,7 @@ static void turn_end(struct loop_turn *t)
     struct store_role *sr = CONTAINER_OF(t, struct store_role, turn);
     if (!sr->store)
         return;
+    access_left(sr);
     if (sr->synced)
         after_turn(sr, store_publish(sr->store));
     sr->synced = false;
@@ -171,14 +205,16 @@ static void turn_end(struct loop_turn *t)
         after_turn(sr, r);
     else
         report_applied(sr);
-    sr->due = sr->due || store_queue_hurry(sr->store); /* a connection waits for it */
+    mailbox_role_turn(&sr->mailboxes);
+    sr->due = sr->due || sr->mailboxes.due || store_queue_hurry(sr->store); /* a connection waits for it */
     if (!sr->due && !sr->gather.slot && !store_idle(sr->store))
         sr->due = loop_after(sr->role->loop, &sr->gather, store_stuck(sr->store) ? STUCK_MS : GATHER_MS) < 0;
     if (!sr->due || store_syncing(sr->store))
         return;
-    sr->due = false;
+    sr->due = sr->mailboxes.due = false;
     loop_cancel(sr->role->loop, &sr->gather);
     after_turn(sr, store_turn(sr->store));
+    mailbox_role_turn(&sr->mailboxes);
 }
 
 static void gathered(struct loop_timer *t) { CONTAINER_OF(t, struct store_role, gather)->due = true; }
@@ -201,19 +237,24 @@ static int unpack_positions(struct store_role *sr, struct unpack *in, str log)
     return unpack_end(in) ? 0 : -EBADMSG;
 }
 
-static void add_mark(struct store_role *sr, uint64_t bytes)
+static void add_mark(struct store_role *sr, struct marks *m, uint64_t bytes)
 {
     struct store_stats stats;
     store_stats(sr->store, &stats);
-    if (sr->n_marks == MARKS_MAX) { /* merge with the newest */
-        size_t last = (sr->mark_first + sr->n_marks - 1) % MARKS_MAX;
-        sr->marks[last].lsn = stats.lsn;
-        sr->marks[last].bytes = bytes;
-        return;
-    }
-    size_t at = (sr->mark_first + sr->n_marks++) % MARKS_MAX;
-    sr->marks[at].lsn = stats.lsn;
-    sr->marks[at].bytes = bytes;
+    if (m->n < MARKS_MAX) /* else merge with the newest */
+        m->n++;
+    size_t at = (m->first + m->n - 1) % MARKS_MAX;
+    m->mark[at].lsn = stats.lsn;
+    m->mark[at].bytes = bytes;
+}
+
+/* The marks of that log, if it is that peer's. */
+static struct marks *log_marks(struct store_role *sr, enum role_id peer, str log)
+{
+    for (size_t i = 0; i < ARRAY_LEN(logs); i++)
+        if (logs[i].role == peer && str_eq(log, str_z(logs[i].name)))
+            return &sr->marks[i];
+    return NULL;
 }
 
 /* A store that cannot read a log does not drop its peer: it ends itself, and replays when it comes back. */
@@ -227,28 +268,30 @@ static int log_trouble(struct store_role *sr, int r)
     return 0;
 }
 
-static int log_attach(struct store_role *sr, struct ipc_frame *f)
+static int log_attach(struct store_role *sr, enum role_id peer, struct ipc_frame *f)
 {
     str log = unpack_str(&f->in);
     uint64_t bytes = unpack_u64(&f->in), first = unpack_u64(&f->in);
-    if (f->in.bad)
+    struct marks *marks = log_marks(sr, peer, log);
+    if (f->in.bad || !marks)
         return -EBADMSG;
     int r = store_log_attach(sr->store, log, first);
     if (r == 0)
         r = unpack_positions(sr, &f->in, log);
-    add_mark(sr, bytes);
+    add_mark(sr, marks, bytes);
     sr->due = true;
     return log_trouble(sr, r);
 }
 
-static int log_synced(struct store_role *sr, struct ipc_frame *f)
+static int log_synced(struct store_role *sr, enum role_id peer, struct ipc_frame *f)
 {
     str log = unpack_str(&f->in);
     uint64_t bytes = unpack_u64(&f->in);
-    if (f->in.bad)
+    struct marks *marks = log_marks(sr, peer, log);
+    if (f->in.bad || !marks)
         return -EBADMSG;
     int r = unpack_positions(sr, &f->in, log);
-    add_mark(sr, bytes);
+    add_mark(sr, marks, bytes);
     return log_trouble(sr, r);
 }
 
@@ -353,7 +396,9 @@ static int expunge(struct store_role *sr, struct ipc_frame *f)
     bool ok = unpack_end(&f->in) && b && b->mailbox &&
               store_expunge(sr->store, b->mailbox, uids, n, &ticket) == 0 && wait_expunge(sr, request, ticket) == 0;
     free(uids);
-    if (!ok)
+    if (ok)
+        quota_role_changed(&sr->quota, str_z(b->account));
+    else
         answer_expunge(sr, request, false);
     return 0;
 }
@@ -367,7 +412,7 @@ static int segment_get(struct store_role *sr, struct ipc_frame *f)
     if (!unpack_end(&f->in))
         return -EBADMSG;
     const struct bound *b = map_get(&sr->sessions, session);
-    bool ok = b && b->mailbox && store_segment_open(sr->store, log, segment, &fd) == 0;
+    bool ok = b && (b->mailbox || b->imap) && store_segment_open(sr->store, log, segment, &fd) == 0;
     struct buf out = BUF(64);
     pack_u64(&out, request);
     pack_u8(&out, ok);
@@ -461,10 +506,10 @@ static int compact_asked(struct store_role *sr, struct ipc_frame *f)
 static int frame(struct role *r, enum role_id peer, struct ipc_frame *f)
 {
     struct store_role *sr = self(r);
-    (void)peer; /* messages.def has seen to it that the type fits the peer */
-    switch (f->type) {
-    case IPC_LOG_ATTACH: return log_attach(sr, f);
-    case IPC_LOG_SYNCED: return log_synced(sr, f);
+    access_left(sr);
+    switch (f->type) { /* messages.def has seen to it that the type fits the peer */
+    case IPC_LOG_ATTACH: return log_attach(sr, peer, f);
+    case IPC_LOG_SYNCED: return log_synced(sr, peer, f);
     case IPC_SESSION_BIND: return bind_session(sr, f);
     case IPC_MAILDROP_OPEN: return maildrop_open(sr, f);
     case IPC_MAILDROP_CLOSE: return maildrop_close(sr, f);
@@ -473,35 +518,31 @@ static int frame(struct role *r, enum role_id peer, struct ipc_frame *f)
     case IPC_COMPACT: return compact_asked(sr, f);
     case IPC_CARD: return card_maker_frame(&sr->cards, f);
     case IPC_JOB_ATTACH: case IPC_JOB_RESULT: case IPC_ASK: return store_queue_role_frame(&sr->queue, f);
-    default: return -EBADMSG;
+    default: return peer == ROLE_ACCESS ? mailbox_role_frame(&sr->mailboxes, f) : -EBADMSG;
     }
-}
-
-static void forget_expunges(struct store_role *sr)
-{
-    for (struct expunge_wait *w = TAKE(sr->expunges), *next; w; w = next) {
-        next = w->next;
-        free(w);
-    }
-    sr->expunges_end = &sr->expunges;
 }
 
 static void peer_down(struct role *r, enum role_id peer)
 {
+    struct store_role *sr = self(r);
     if (peer == ROLE_CARDS)
-        card_maker_down(&self(r)->cards);
-    store_queue_role_down(&self(r)->queue, peer);
-    if (peer != ROLE_ACCESS)
-        return;
-    forget_all(self(r));
-    forget_expunges(self(r)); /* the next process numbers its requests anew */
+        card_maker_down(&sr->cards);
+    store_queue_role_down(&sr->queue, peer);
+    for (size_t i = 0; i < ARRAY_LEN(logs); i++)
+        if (logs[i].role == peer)
+            sr->marks[i].n = 0; /* the next process counts its bytes anew */
+    sr->access_left = sr->access_left || peer == ROLE_ACCESS;
 }
 
 static void peer_up(struct role *r, enum role_id peer)
 {
+    struct store_role *sr = self(r);
+    access_left(sr);
     if (peer == ROLE_CARDS)
-        self(r)->cards.due = true;
-    store_queue_role_up(&self(r)->queue, peer);
+        sr->cards.due = true;
+    store_queue_role_up(&sr->queue, peer);
+    if (peer == ROLE_SMTP_IN)
+        quota_role_up(&sr->quota);
 }
 
 static int configure(struct role *r)
@@ -515,6 +556,8 @@ static int configure(struct role *r)
         store_queue_role_configure(&sr->queue, r->config->conf);
     role_config_unref(sr->config);
     sr->config = role_config_ref(r->config);
+    if (sr->quota.role)
+        quota_role_configure(&sr->quota);
     return 0;
 }
 
@@ -534,6 +577,8 @@ static int file(struct role *r, str name, int fd)
         store_set_key(sr->store, sr->key);
     return 0;
 }
+
+static void usage_changed(void *arg, str account) { quota_role_changed(arg, account); }
 
 static int start(struct role *r)
 {
@@ -557,6 +602,11 @@ static int start(struct role *r)
     if (sr->has_key)
         store_set_key(sr->store, sr->key);
     card_maker_init(&sr->cards, r, sr->store);
+    mailbox_role_init(&sr->mailboxes, r, sr->store, &sr->sessions);
+    quota_role_init(&sr->quota, r, sr->store);
+    sr->mailboxes.usage = usage_changed;
+    sr->mailboxes.limit = quota_role_limit;
+    sr->mailboxes.arg = &sr->quota;
     e = store_queue_role_start(&sr->queue, r, sr->store);
     if (e < 0)
         return e;
@@ -591,6 +641,8 @@ static void status(struct role *r, struct buf *out)
     event_u64(out, "cards_made", sr->cards.made);
     event_u64(out, "cards_minimal", sr->cards.minimal);
     event_u64(out, "cards_deaths", sr->cards.deaths);
+    mailbox_role_status(&sr->mailboxes, out);
+    event_u64(out, "over_quota", sr->quota.over.n);
     compaction_fields(sr, out);
     store_queue_role_status(&sr->queue, out);
 }
@@ -603,6 +655,8 @@ static void stop(struct role *r)
     loop_cancel(r->loop, &sr->compact_step);
     loop_unwatch(r->loop, &sr->sync_io);
     card_maker_done(&sr->cards);
+    mailbox_role_done(&sr->mailboxes);
+    quota_role_done(&sr->quota);
     store_queue_role_stop(&sr->queue);
     store_close(TAKE(sr->store));
     loop_stop(r->loop);

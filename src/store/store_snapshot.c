@@ -10,6 +10,7 @@
 
 #define PIECE 65536
 #define LOGS 16
+#define KEYWORDS_MEMORY ((size_t)1 << 20)
 
 struct region { /* bytes that go to the file from `at` on */
     struct buf bytes;
@@ -20,6 +21,7 @@ struct writer {
     int fd;
     struct region entries, texts;
     uint64_t n, wanted;
+    uint64_t keywords_at; uint32_t keywords_len, n_keywords;
     str prefix; uint64_t prefix_at; /* the last one, often the same again */
     struct { char name[LOG_NAME_MAX]; uint32_t n; uint64_t at; } logs[LOGS];
     size_t n_logs;
@@ -51,6 +53,8 @@ static uint64_t prefix_place(struct writer *w, str prefix)
     if (w->prefix.n && str_eq(prefix, w->prefix))
         return w->prefix_at;
     uint64_t at = add_text(w, prefix);
+    if (!prefix.n)
+        return at;
     w->prefix = STR_NONE;
     if (prefix.n <= sizeof(w->last_prefix)) {
         memcpy(w->last_prefix, prefix.p, prefix.n);
@@ -85,20 +89,26 @@ static int write_entry(void *arg, const struct index_message *m)
         r = region_room(w, &w->texts);
     if (r < 0)
         return r;
-    pack_u32(b, m->uid);
-    pack_u32(b, m->number);
-    pack_u64(b, m->prefix.n + m->content_len);
-    pack_u64(b, m->position.segment);
-    pack_u64(b, m->position.offset);
-    pack_u64(b, m->content_len);
-    pack_u64(b, m->received_us);
-    buf_add(b, m->session);
-    pack_u32(b, m->meta_len);
-    pack_u32(b, (uint32_t)m->prefix.n);
-    pack_u64(b, prefix_place(w, m->prefix));
-    pack_u64(b, log_place(w, m->log));
-    pack_u32(b, (uint32_t)m->log.n);
-    pack_u32(b, 0);
+    char *p = buf_space(b, SNAPSHOT_ENTRY);
+    if (!p)
+        return -ENOMEM;
+    put_u32(p, m->uid);
+    put_u32(p + 4, m->number);
+    put_u64(p + 8, m->prefix.n + m->content_len);
+    put_u64(p + 16, m->position.segment);
+    put_u64(p + 24, m->position.offset);
+    put_u64(p + 32, m->content_len);
+    put_u64(p + 40, (uint64_t)m->date_s);
+    memcpy(p + 48, m->session.p, MIN(m->session.n, (size_t)16));
+    put_u32(p + 64, m->meta_len);
+    put_u32(p + 68, (uint32_t)m->prefix.n);
+    put_u64(p + 72, prefix_place(w, m->prefix));
+    put_u64(p + 80, log_place(w, m->log));
+    put_u32(p + 88, (uint32_t)m->log.n);
+    put_u32(p + 92, m->flags);
+    put_u64(p + 96, m->keywords);
+    put_u64(p + 104, m->modseq);
+    put_u32(p + 112, (uint16_t)m->zone_min);
     return 0;
 }
 
@@ -112,7 +122,26 @@ static int write_header(const struct writer *w, const struct index_mailbox *m, u
     put_u32(head + 28, m->uidnext);
     put_u64(head + 32, w->n);
     put_u64(head + 40, w->texts.at);
+    put_u64(head + 48, m->modseq);
+    put_u32(head + 56, m->recent);
+    put_u32(head + 60, w->n_keywords);
+    put_u64(head + 64, w->keywords_at);
+    put_u32(head + 72, w->keywords_len);
     return segment_pwrite(w->fd, str_of(head, sizeof(head)), 0);
+}
+
+static int add_keywords(struct index *ix, struct writer *w, uint64_t mailbox)
+{
+    _cleanup_arena_ struct arena a = ARENA(KEYWORDS_MEMORY);
+    _cleanup_buf_ struct buf names = BUF(KEYWORDS_MEMORY);
+    str list[INDEX_KEYWORDS];
+    int n = index_keywords(ix, &a, mailbox, list);
+    for (int i = 0; i < n; i++)
+        pack_str(&names, list[i]);
+    w->n_keywords = (uint32_t)MAX(n, 0);
+    w->keywords_len = (uint32_t)names.n;
+    w->keywords_at = add_text(w, buf_str(&names));
+    return MIN(n, 0);
 }
 
 static int write_all(struct index *ix, struct writer *w, uint64_t mailbox)
@@ -124,7 +153,9 @@ static int write_all(struct index *ix, struct writer *w, uint64_t mailbox)
     w->wanted = m.messages;
     w->entries.at = SNAPSHOT_HEADER;
     w->texts.at = SNAPSHOT_HEADER + m.messages * SNAPSHOT_ENTRY;
-    r = index_walk(ix, mailbox, write_entry, w);
+    r = add_keywords(ix, w, mailbox);
+    if (r == 0)
+        r = index_walk(ix, mailbox, write_entry, w);
     if (r == 0 && w->n != w->wanted)
         r = -EBADMSG;
     if (r == 0)

@@ -26,7 +26,7 @@ static void fill_index(struct world *w)
         struct journal_placement p = { .mailbox = 1, .uid = i * 2 + 1, .prefix = str_of(prefix, (size_t)n) };
         r = (struct journal_record){ .kind = JOURNAL_delivered, .lsn = i + 2, .delivered = {
             .log = i % 2 ? S("in") : S("append"), .segment = i, .offset = 64, .end = 100 + i, .content_len = i,
-            .meta_len = 7, .received_us = i * 5ull, .number = i, .placed = &p, .n_placed = 1 } };
+            .meta_len = 7, .received_us = i * 5000000ull, .number = i, .placed = &p, .n_placed = 1 } };
         assert_int_equal(index_apply(ix, &r), 0);
     }
     assert_int_equal(index_commit(ix), 0);
@@ -38,7 +38,7 @@ static void test_many(void **state)
     (void)state;
     _cleanup_world_ struct world w;
     struct snapshot s;
-    struct snapshot_entry e;
+    struct mailbox_entry e;
     int fd;
     world_init(&w);
     fill_index(&w);
@@ -55,7 +55,7 @@ static void test_many(void **state)
         int n = snprintf(prefix, sizeof(prefix), "Return-Path: <%u@x>\r\n", i / 3);
         assert_int_equal(snapshot_entry(&s, i, &e), 0);
         assert_true(e.uid == i * 2 + 1 && e.number == i && e.position.segment == i && e.position.offset == 64);
-        assert_true(e.content_len == i && e.meta_len == 7 && e.received_us == i * 5ull && e.size == i + (uint32_t)n);
+        assert_true(e.content_len == i && e.meta_len == 7 && e.date_s == i * 5ll && e.size == i + (uint32_t)n);
         assert_true(str_eq(e.prefix, str_of(prefix, (size_t)n)));
         assert_true(str_eq(e.log, i % 2 ? S("in") : S("append")));
     }

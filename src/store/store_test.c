@@ -22,7 +22,7 @@ static void test_delivers(void **state)
     deliver_all(&w, append(&w, 2, S("Subject: two\r\n\r\nsecond\r\n"), "Anna+tag@Example.org"));
     assert_int_equal(w.placed, 2);
     struct snapshot s;
-    struct snapshot_entry e;
+    struct mailbox_entry e;
     open_snapshot(&w, "anna@example.org", &s);
     assert_int_equal(s.n, 2);
     assert_int_equal(s.uidnext, 3);
@@ -30,7 +30,7 @@ static void test_delivers(void **state)
     assert_int_equal(snapshot_entry(&s, 1, &e), 0);
     assert_int_equal(e.uid, 2);
     assert_int_equal(e.number, 2);
-    assert_int_equal(e.received_us, 2000000);
+    assert_int_equal(e.date_s, 2);
     assert_memory_equal(e.session, "0123456789abcde", 16);
     assert_true(str_eq(e.prefix, S("Return-Path: <sender@far.example>\r\nDelivered-To: anna@example.org\r\n")));
     assert_true(str_eq(e.log, S("in")));
@@ -72,7 +72,7 @@ static void test_restart_continues(void **state)
     open_snapshot(&w, "anna@example.org", &s);
     assert_int_equal(s.n, 80);
     for (size_t i = 0; i < s.n; i++) {
-        struct snapshot_entry e;
+        struct mailbox_entry e;
         assert_int_equal(snapshot_entry(&s, i, &e), 0);
         assert_int_equal(e.uid, i + 1);
         assert_int_equal(e.number, i);
@@ -112,7 +112,7 @@ static void test_uids_are_never_reused(void **state)
     world_attach(&w);
     deliver_all(&w, append(&w, 2, S("two"), "carl@example.org"));
     struct snapshot s;
-    struct snapshot_entry e;
+    struct mailbox_entry e;
     open_snapshot(&w, "carl@example.org", &s);
     assert_int_equal(s.n, 1);
     assert_int_equal(snapshot_entry(&s, 0, &e), 0);

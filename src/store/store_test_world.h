@@ -234,7 +234,7 @@ static inline size_t count_in(struct world *w, const char *account)
 }
 
 /* The content of a message, in the world's arena. */
-static inline str content_of(struct world *w, const struct snapshot_entry *e)
+static inline str content_of(struct world *w, const struct mailbox_entry *e)
 {
     int fd = -1;
     assert_int_equal(store_segment_open(w->store, e->log, e->position.segment, &fd), 0);
@@ -331,7 +331,7 @@ static inline int world_check(struct world *w)
 static inline uint64_t numbers_in(struct world *w, const char *account)
 {
     struct snapshot s;
-    struct snapshot_entry e;
+    struct mailbox_entry e;
     uint64_t set = 0;
     uint32_t uid = 0;
     open_snapshot(w, account, &s);

@@ -15,7 +15,7 @@ LDFLAGS_asan    := -fsanitize=address,undefined
 CPPFLAGS += -Isrc -I$(V)/gen -D_GNU_SOURCE
 CFLAGS   += -std=gnu17 $(CFLAGS_$(VARIANT)) $(WARN)
 LDFLAGS  += $(LDFLAGS_$(VARIANT))
-LDLIBS   := -lsqlite3 -lssl -lcrypto -lcrypt -lidn2 -ljansson -lseccomp -lunbound -lpthread
+LDLIBS   := -lsqlite3 -lssl -lcrypto -lcrypt -lidn2 -ljansson -lseccomp -lunbound -lunistring -lz -lpthread
 
 # sources of a room: everything but tests and fuzz targets
 srcs_of  = $(filter-out %_test.c %_fuzz.c,$(wildcard src/$(1)/*.c))

@@ -107,18 +107,40 @@ static int complain_change(const struct instance *i, enum account_change change,
     return r == -EEXIST || r == -ENOENT ? EXIT_DATA : r == -EACCES || r == -EPERM ? EXIT_NOPERM : EXIT_CANTCREATE;
 }
 
-static int change(struct instance *i, enum account_change what, const char *given, bool from_stdin)
+/* What is to be changed, as the command line says. */
+struct request { enum account_change what; const char *address, *quota; bool from_stdin; };
+
+/* The account's line: its address, and what else is known of it. */
+static int account_line(struct instance *i, const struct request *q, str address, str *out)
+{
+    const char *want;
+    uint64_t size;
+    *out = address;
+    if (!q->quota)
+        return 0;
+    if (!conf_size(str_z(q->quota), &size, &want)) {
+        admin_complain("--quota %s: this is not %s", q->quota, want);
+        return EXIT_USAGE;
+    }
+    *out = arena_printf(&i->arena, "%.*s quota=%s", STR_ARG(address), q->quota);
+    return out->p ? 0 : EXIT_IO;
+}
+
+static int change(struct instance *i, const struct request *q)
 {
     static const char *const done[] = { "added", "changed", "removed" };
     _cleanup_buf_ struct buf line = BUF(8192);
     const char *file = NULL;
-    str address;
-    int e = check_address(i, given, &address);
+    enum account_change what = q->what;
+    str address, account = STR_NONE;
+    int e = check_address(i, q->address, &address);
+    if (!e)
+        e = account_line(i, q, address, &account);
     if (!e && what != ACCOUNT_REMOVE)
-        e = make_secret(i, address, from_stdin, &line);
+        e = make_secret(i, address, q->from_stdin, &line);
     if (e)
         return e;
-    int r = accounts_change(instance_path(i, i->conf->accounts), instance_path(i, i->conf->secrets), what, address,
+    int r = accounts_change(instance_path(i, i->conf->accounts), instance_path(i, i->conf->secrets), what, account,
                             buf_str(&line), &file);
     if (r < 0)
         return complain_change(i, what, address, r, file);
@@ -152,9 +174,11 @@ int cmd_account(int argc, char **argv)
     static const struct { const char *verb; enum account_change change; } verbs[] = {
         { "add", ACCOUNT_ADD }, { "passwd", ACCOUNT_PASSWD }, { "remove", ACCOUNT_REMOVE } };
     const char *config = NULL;
-    bool from_stdin = false, json = false;
+    struct request q = { 0 };
+    bool json = false;
     const struct admin_option options[] = { { "-c", &config, NULL },
-                                            { "--password-stdin", NULL, &from_stdin },
+                                            { "--password-stdin", NULL, &q.from_stdin },
+                                            { "--quota", &q.quota, NULL },
                                             { "--json", NULL, &json } };
     struct instance i;
     int e = admin_options("account", &argc, argv, options, ARRAY_LEN(options));
@@ -165,14 +189,18 @@ int cmd_account(int argc, char **argv)
     size_t v = 0;
     while (v < ARRAY_LEN(verbs) && !str_eq(verb, str_z(verbs[v].verb)))
         v++;
-    if (!is_list && (v == ARRAY_LEN(verbs) || argc != 2)) {
+    if (!is_list && (v == ARRAY_LEN(verbs) || argc != 2 || (q.quota && verbs[v].change != ACCOUNT_ADD))) {
         admin_complain("account takes add, passwd or remove and an address, or list; see posthouse help account");
         return EXIT_USAGE;
     }
     e = instance_load(config, &i);
     if (e)
         return e;
-    e = is_list ? list(&i, json) : change(&i, verbs[v].change, argv[1], from_stdin);
+    if (!is_list) {
+        q.what = verbs[v].change;
+        q.address = argv[1];
+    }
+    e = is_list ? list(&i, json) : change(&i, &q);
     instance_done(&i);
     return e;
 }

@@ -47,6 +47,10 @@ static void test_add_passwd_remove(void **state)
     assert_int_equal(COMMAND_ON(&p, cmd_account, "", "account", "remove", "dora@example.org"), EXIT_DATA);
     play_says(p.err, "there is no account dora@example.org");
     assert_false(password_is(&p, "dora@example.org", "second"));
+    assert_int_equal(COMMAND_ON(&p, cmd_account, "x\n", "account", "add", "emil@example.org", "--quota", "2G"), 0);
+    char lines[4096];
+    play_catch(openat(p.dir_fd, "accounts", O_RDONLY | O_CLOEXEC), lines, sizeof(lines));
+    play_says(lines, "emil@example.org quota=2G\n");
     assert_int_equal(COMMAND_ON(&p, cmd_account, "", "account", "list", "--json"), 0);
     play_says(p.out, "\"address\": \"anna@example.org\"");
 }
@@ -67,6 +71,11 @@ static void test_what_is_refused_changes_nothing(void **state)
     assert_int_equal(COMMAND_ON(&p, cmd_account, longest, "account", "add", "dora@example.org"), EXIT_DATA);
     assert_int_equal(COMMAND_ON(&p, cmd_account, "x\n", "account", "passwd", "dora@example.org"), EXIT_DATA);
     assert_int_equal(COMMAND_ON(&p, cmd_account, "", "account"), EXIT_USAGE);
+    assert_int_equal(COMMAND_ON(&p, cmd_account, "x\n", "account", "add", "dora@example.org", "--quota", "2X"),
+                     EXIT_USAGE);
+    play_says(p.err, "--quota 2X: this is not a size");
+    assert_int_equal(COMMAND_ON(&p, cmd_account, "x\n", "account", "passwd", "bob@example.org", "--quota", "2G"),
+                     EXIT_USAGE);
     assert_int_equal(COMMAND_ON(&p, cmd_account, "", "account", "rename", "a@example.org"), EXIT_USAGE);
     assert_int_equal(COMMAND_ON(&p, cmd_account, "", "account", "add"), EXIT_USAGE);
     assert_int_equal(COMMAND_ON(&p, cmd_account, "", "account", "list"), 0);

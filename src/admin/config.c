@@ -54,7 +54,7 @@ static void explain_lists(const struct instance *i, int list)
     for (size_t n = 0; n < i->conf->n_listeners; n++) {
         const struct conf_listener *l = &i->conf->listeners[n];
         const struct conf_words *w = &l->restrictions[list];
-        if (l->service == CONF_POP3 || l->service == CONF_POP3S)
+        if (conf_service_reads(l->service))
             continue;
         _cleanup_buf_ struct buf endpoint = BUF(256);
         conf_listener_print(&endpoint, l);

@@ -73,8 +73,9 @@ static void man5(void)
          "RESTRICTION-LIST WORD, WORD ... }\n    listen lmtp unix:PATH\n    route NAME { WORD VALUE; ... }\n"
          "    dkim DOMAIN SELECTOR FILE\n    include FILE\n");
     printf(".fi\n");
-    roff("SERVICE is smtp, submission, submissions, lmtp, pop3 or pop3s. An unknown name is an error. posthouse config "
-         "check reads a file as the server does.\n");
+    roff("SERVICE is smtp, submission, submissions, lmtp, pop3, pop3s, imap or imaps. An unknown name is an error. "
+         "posthouse "
+         "config check reads a file as the server does.\n");
     printf(".SH SETTINGS\n");
     for (size_t i = 0; conf_setting_info(i, &s); i++) {
         printf(".TP\n.B %s\n.I %s\n", s.name, s.type);

@@ -128,7 +128,7 @@ static void send_folder(struct master_role *r, const char *name, int fd)
 
 static enum role_id role_of(enum conf_service s)
 {
-    return s == CONF_POP3 || s == CONF_POP3S ? ROLE_ACCESS : ROLE_SMTP_IN;
+    return conf_service_reads(s) ? ROLE_ACCESS : ROLE_SMTP_IN;
 }
 
 static void send_sockets(struct master *m, struct master_role *r)

@@ -51,7 +51,7 @@ static int user_of_each(struct master *m, str prefix)
         if (r < 0)
             return r;
     }
-    m->as[ROLE_SMTP_IN].gid = m->as[ROLE_STORE].gid;
+    m->as[ROLE_SMTP_IN].gid = m->as[ROLE_ACCESS].gid = m->as[ROLE_STORE].gid;
     m->drop = true;
     return 0;
 }
@@ -85,8 +85,8 @@ int master_user(struct master *m)
 /* Folders of the data folder. With a user for each role others than the owner reach them only through the data folder,
  * which is closed; so `mode` may be open where roles or the master meet. */
 static const struct { const char *name; enum role_id owner; mode_t mode; } folders[] = {
-    { "log", ROLE_STORE, 0750 },   { "log/smtp-in", ROLE_SMTP_IN, 0775 }, { "journal", ROLE_STORE, 0750 },
-    { "trace", ROLE_STORE, 01777 }, { "auth", ROLE_AUTH, 0750 },
+    { "log", ROLE_STORE, 0750 },   { "log/smtp-in", ROLE_SMTP_IN, 0775 }, { "log/access", ROLE_ACCESS, 0775 },
+    { "journal", ROLE_STORE, 0750 }, { "trace", ROLE_STORE, 01777 },        { "auth", ROLE_AUTH, 0750 },
 };
 
 static bool one_user(const struct master *m) { return m->as[ROLE_STORE].uid == m->as[ROLE_AUTH].uid; }
@@ -96,7 +96,7 @@ static int give(struct master *m, int at, const char *name, enum role_id owner, 
 {
     struct stat st;
     uid_t uid = m->as[owner].uid;
-    gid_t gid = one_user(m) || owner == ROLE_SMTP_IN ? m->as[owner].gid : m->gid;
+    gid_t gid = one_user(m) || owner == ROLE_SMTP_IN || owner == ROLE_ACCESS ? m->as[owner].gid : m->gid;
     if (!m->drop)
         return 0;
     if (fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
@@ -170,7 +170,9 @@ int master_folders(struct master *m)
 
 int master_role_folder(struct master *m, enum role_id id)
 {
-    const char *name = id == ROLE_SMTP_IN ? "log/smtp-in" : id == ROLE_STORE ? "." : id == ROLE_AUTH ? "auth" : NULL;
+    static const char *const names[ROLE_COUNT] = { [ROLE_SMTP_IN] = "log/smtp-in", [ROLE_ACCESS] = "log/access",
+                                                   [ROLE_STORE] = ".", [ROLE_AUTH] = "auth" };
+    const char *name = names[id];
     return name ? openat(m->data_fd, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
 }
 

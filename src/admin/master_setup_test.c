@@ -40,7 +40,7 @@ static void unload(struct master *m)
 static void test_folders(void **state)
 {
     (void)state;
-    static const char *const names[] = { "data",         "data/log",   "data/log/smtp-in",
+    static const char *const names[] = { "data",         "data/log",   "data/log/smtp-in", "data/log/access",
                                          "data/journal", "data/trace", "data/auth" };
     _cleanup_admin_ struct admin_play p;
     struct master m;
@@ -66,8 +66,9 @@ static void test_folders(void **state)
             _exit(0);
     }
     _cleanup_close_ int log = master_role_folder(&m, ROLE_SMTP_IN), store = master_role_folder(&m, ROLE_STORE);
-    assert_true(log >= 0 && store >= 0);
-    assert_int_equal(master_role_folder(&m, ROLE_ACCESS), -1);
+    _cleanup_close_ int appended = master_role_folder(&m, ROLE_ACCESS);
+    assert_true(log >= 0 && store >= 0 && appended >= 0);
+    assert_int_equal(master_role_folder(&m, ROLE_SMTP_OUT), -1);
     _cleanup_close_ int accounts = master_open_file(&m, S("accounts"));
     assert_true(accounts >= 0);
     assert_int_equal(master_open_file(&m, STR_NONE), -1);

@@ -38,6 +38,8 @@ static const struct service { const char *name, *protocol, *use; unsigned port; 
     { "lmtp", "lmtp", "mail from another mail system on this machine", 24 },
     { "pop3", "pop3", "reading, STLS", 110 },
     { "pop3s", "pop3s", "reading, TLS", 995 },
+    { "imap", "imap", "reading, STARTTLS", 143 },
+    { "imaps", "imaps", "reading, TLS", 993 },
 };
 const char *quickstart_role_user(const struct quickstart *q)
 {
@@ -73,7 +75,7 @@ int quickstart_read_base(struct quickstart *q, const char *text)
     uint64_t number;
     if (str_u64(str_z(text), UINT16_MAX - QUICKSTART_HIGHEST_PORT, &number) < 0) {
         admin_complain("quickstart: --base-port wants a number from 0 to %d, not %s: the listeners are at this number "
-                       "plus 24, 25, 110, 465, 587 and 995", UINT16_MAX - QUICKSTART_HIGHEST_PORT, text);
+                       "plus 24, 25, 110, 143, 465, 587, 993 and 995", UINT16_MAX - QUICKSTART_HIGHEST_PORT, text);
         return EXIT_USAGE;
     }
     q->base = (uint16_t)number;

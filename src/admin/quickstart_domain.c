@@ -17,7 +17,8 @@
 static const struct { const char *name, *use; unsigned port; } services[] = {
     { "smtp", "mail from other servers", 25 },     { "submission", "sending, STARTTLS", 587 },
     { "submissions", "sending, TLS", 465 },        { "pop3", "reading, STLS", 110 },
-    { "pop3s", "reading, TLS", 995 },
+    { "pop3s", "reading, TLS", 995 },            { "imap", "reading, STARTTLS", 143 },
+    { "imaps", "reading, TLS", 993 },
 };
 
 static struct quickstart_site *site_of(struct quickstart *q) { return CONTAINER_OF(q, struct quickstart_site, q); }

@@ -163,6 +163,7 @@ static void test_configuration_is_valid(void **state)
     static const struct { enum conf_service service; unsigned port; } want[] = {
         { CONF_SMTP, 31025 }, { CONF_SUBMISSION, 31587 }, { CONF_SUBMISSIONS, 31465 },
         { CONF_LMTP, 31024 }, { CONF_POP3, 31110 }, { CONF_POP3S, 31995 },
+        { CONF_IMAP, 31143 },  { CONF_IMAPS, 31993 },
     };
     assert_int_equal(make("ph", "--base-port", "31000"), 0);
     struct arena a = ARENA(8u << 20);

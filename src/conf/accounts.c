@@ -262,10 +262,11 @@ static int lock(const char *accounts_path, int *out_fd)
 }
 
 /* What the change makes of both files, given what is there. */
-static int apply(struct side *accounts, struct side *secrets, enum account_change change, str address, str secret)
+static int apply(struct side *accounts, struct side *secrets, enum account_change change, str account, str secret)
 {
     bool add = change == ACCOUNT_ADD;
-    int r = side_rewrite(accounts, address, add ? address : STR_NONE, change == ACCOUNT_PASSWD);
+    str words = account, address = str_word(&words);
+    int r = side_rewrite(accounts, address, add ? account : STR_NONE, change == ACCOUNT_PASSWD);
     if (r == 0)
         r = side_rewrite(secrets, address, secret, false);
     if (r < 0)
@@ -277,18 +278,19 @@ static int apply(struct side *accounts, struct side *secrets, enum account_chang
     return change == ACCOUNT_REMOVE && !accounts->found && !secrets->found ? -ENOENT : 0;
 }
 
-static bool valid(enum account_change change, str address, str secret)
+static bool valid(enum account_change change, str account, str secret)
 {
     _cleanup_arena_ struct arena a = ARENA(16384);
     struct account_secret s;
-    if (!plain(address))
+    str words = account, address = str_word(&words);
+    if (!plain(address) || str_chr(account, '\n') >= 0 || (words.n && change != ACCOUNT_ADD))
         return false;
     if (change == ACCOUNT_REMOVE)
         return secret.n == 0;
     return str_chr(secret, '\n') < 0 && account_secret_parse(&a, secret, &s) == 0 && str_ieq(s.address, address);
 }
 
-int accounts_change(const char *accounts_path, const char *secrets_path, enum account_change change, str address,
+int accounts_change(const char *accounts_path, const char *secrets_path, enum account_change change, str account,
                     str secret_line, const char **out_file)
 {
     _cleanup_close_ int fd = -1;
@@ -296,7 +298,7 @@ int accounts_change(const char *accounts_path, const char *secrets_path, enum ac
     _cleanup_(side_done) struct side secrets = { .path = secrets_path, .mode = 0600 };
     str secret = str_trim(secret_line);
     *out_file = accounts_path;
-    if (!valid(change, address, secret))
+    if (!valid(change, account, secret))
         return -EINVAL;
     int r = lock(accounts_path, &fd);
     if (r == 0)
@@ -310,7 +312,7 @@ int accounts_change(const char *accounts_path, const char *secrets_path, enum ac
     if (r < 0)
         return r;
     *out_file = accounts_path;
-    r = apply(&accounts, &secrets, change, address, secret);
+    r = apply(&accounts, &secrets, change, account, secret);
     struct side *order[] = { change == ACCOUNT_REMOVE ? &accounts : &secrets,
                              change == ACCOUNT_REMOVE ? &secrets : &accounts };
     for (size_t i = 0; r == 0 && i < ARRAY_LEN(order); i++) {

@@ -22,11 +22,11 @@ int account_secret_parse(struct arena *a, str line, struct account_secret *out);
 int account_secret_format(struct buf *out, const struct account_secret *s);
 
 enum account_change { ACCOUNT_ADD, ACCOUNT_PASSWD, ACCOUNT_REMOVE };
-/* Applies one change to both files under the lock ACCOUNTS.lock (waits for it). secret_line: as from
- * account_secret_format, of that address (n == 0 for remove). Other lines stay as they are, byte for byte; owner and
- * mode are kept, `secrets` is always 0600. 0; -EEXIST (add), -ENOENT (passwd, remove), -EINVAL (address or line),
- * other negative errno with *out_file naming the file. No file is ever half written. After a crash in between there
- * may be a secret without an account, which is harmless: nobody can log in with it, and the same command given again
- * ends the work. */
-int accounts_change(const char *accounts_path, const char *secrets_path, enum account_change change, str address,
+/* Applies one change to both files under the lock ACCOUNTS.lock (waits for it). account: the address, for add with its
+ * options behind it (conf/directory.h). secret_line: as from account_secret_format, of that address (n == 0 for
+ * remove). Other lines stay as they are, byte for byte; owner and mode are kept, `secrets` is always 0600. 0; -EEXIST
+ * (add), -ENOENT (passwd, remove), -EINVAL (address or line), other negative errno with *out_file naming the file. No
+ * file is ever half written. After a crash in between there may be a secret without an account, which is harmless:
+ * nobody can log in with it, and the same command given again ends the work. */
+int accounts_change(const char *accounts_path, const char *secrets_path, enum account_change change, str account,
                     str secret_line, const char **out_file);

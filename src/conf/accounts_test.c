@@ -194,6 +194,9 @@ static void test_refused(void **state)
     assert_int_equal(change(&f, ACCOUNT_ADD, "a@x\nroot@x", "a@x hash"), -EINVAL);
     assert_int_equal(change(&f, ACCOUNT_ADD, "a@x", "a@x hash\nb@x hash"), -EINVAL);
     assert_int_equal(change(&f, ACCOUNT_ADD, "", ""), -EINVAL);
+    assert_int_equal(change(&f, ACCOUNT_ADD, "a@x quota=1\nroot@x", "a@x hash"), -EINVAL);
+    assert_int_equal(change(&f, ACCOUNT_PASSWD, "a@x quota=1", "a@x hash"), -EINVAL);
+    assert_int_equal(change(&f, ACCOUNT_REMOVE, "a@x quota=1", ""), -EINVAL);
     assert_int_equal(change(&f, ACCOUNT_ADD, "#x", "#x hash"), -EINVAL);
     assert_int_equal(change(&f, ACCOUNT_REMOVE, "a@x", "a@x hash"), -EINVAL);
     assert_int_equal(change(&f, ACCOUNT_REMOVE, "a@x", NULL), -ENOENT);

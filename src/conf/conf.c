@@ -76,6 +76,7 @@ static const struct limit { enum conf_row row; uint64_t min; const char *want; }
     { CONF_ROW_smtpd_timeout, 1000, "at least 1s" },
     { CONF_ROW_smtpd_data_timeout, 1000, "at least 1s" },
     { CONF_ROW_pop3_timeout, 1000, "at least 1s" },
+    { CONF_ROW_imap_timeout, 1000, "at least 1s" },
     { CONF_ROW_smtp_destination_concurrency_limit, 1, "at least 1" },
     { CONF_ROW_smtp_connect_timeout, 1000, "at least 1s" },
     { CONF_ROW_minimal_backoff_time, 1000, "at least 1s" },
@@ -304,7 +305,7 @@ static int listener_inner(struct conf_parser *p, const struct conf_statement *s,
 {
     struct conf_listener *l = arg;
     const struct conf_word *name = &s->words[0];
-    if (l->service == CONF_POP3 || l->service == CONF_POP3S)
+    if (conf_service_reads(l->service))
         return FAIL(p, name, "a %s listener has no settings of its own", conf_service_name[l->service]);
     int i = list_index(name->text);
     if (i < 0)
@@ -369,7 +370,8 @@ static int listener(struct conf_parser *p, struct conf_lexer *lexer, const struc
             l.service = (enum conf_service)i;
     if (l.service == CONF_SERVICES)
         return FAIL(p, &s->words[1],
-                    "listen: unknown service \"%.*s\"; expected smtp, submission, submissions, lmtp, pop3 or pop3s",
+                    "listen: unknown service \"%.*s\"; expected smtp, submission, submissions, lmtp, pop3, pop3s, "
+                    "imap or imaps",
                     SHOW(s->words[1].text));
     const char *wrong = conf_endpoint_parse(p->a, s->words[2].text, &l.address, &l.port);
     if (!wrong)
@@ -487,7 +489,7 @@ static const struct conf_words *global_list(const struct conf_parser *p, int lis
 static int fill_listener(struct conf_parser *p, struct conf_listener *l)
 {
     int r = 0;
-    for (int i = 0; r == 0 && i < CONF_LISTS && l->service != CONF_POP3 && l->service != CONF_POP3S; i++) {
+    for (int i = 0; r == 0 && i < CONF_LISTS && !conf_service_reads(l->service); i++) {
         const struct conf_words *global = global_list(p, i);
         bool reaches = global->set && l->service != CONF_LMTP; /* lists for strangers would stop or spare a gateway */
         if (!l->restrictions[i].set && reaches)

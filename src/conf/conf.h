@@ -19,8 +19,12 @@ struct conf_error {
 struct conf_word { str text, file; uint32_t line; bool comma; /* a comma followed; kept for printing alone */ };
 struct conf_words { const struct conf_word *word; size_t n; bool set; }; /* set: written in the file, not a default */
 
-enum conf_service { CONF_SMTP, CONF_SUBMISSION, CONF_SUBMISSIONS, CONF_LMTP, CONF_POP3, CONF_POP3S, CONF_SERVICES };
+enum conf_service {
+    CONF_SMTP, CONF_SUBMISSION, CONF_SUBMISSIONS, CONF_LMTP, CONF_POP3, CONF_POP3S, CONF_IMAP, CONF_IMAPS, CONF_SERVICES
+};
 extern const char *const conf_service_name[CONF_SERVICES];
+/* Mailboxes are read there: a service of role access. The others receive mail. */
+static inline bool conf_service_reads(enum conf_service s) { return s >= CONF_POP3 && s < CONF_SERVICES; }
 
 /* In the order of enum policy_stage. */
 enum { CONF_CLIENT, CONF_HELO, CONF_SENDER, CONF_RELAY, CONF_RECIPIENT, CONF_DATA, CONF_LISTS };
@@ -31,7 +35,8 @@ struct conf_listener {
                                 "unix:" and the path of a Unix socket, relative to the main file's folder: LMTP alone */
     uint16_t port;           /* 0: a Unix socket */
     /* Own lists, else the setting of that name (not for LMTP), else the service's default (conf_default_list): its
-     * words have the file "default" and line 0. `set` is false for a default alone. POP3 listeners have none. */
+     * words have the file "default" and line 0. `set` is false for a default alone. POP3 and IMAP listeners have
+     * none. */
     struct conf_words restrictions[CONF_LISTS];
     str file; uint32_t line;
 };
@@ -97,8 +102,8 @@ struct conf {
  * could start begins a comment.
  *     SETTING value…                            a row of settings.def
  *     domain NAME [{ catch_all target…; postmaster target… }]
- *     listen SERVICE ADDRESS:PORT [{ smtpd_…_restrictions word… }]     smtp submission submissions lmtp pop3 pop3s
- *     listen lmtp unix:PATH [{ … }]
+ *     listen SERVICE ADDRESS:PORT [{ smtpd_…_restrictions word… }]     smtp submission submissions lmtp pop3 pop3s imap
+ *     imaps listen lmtp unix:PATH [{ … }]
  *     route NAME { … }                          where mail goes next: docs/routing.md
  *     dkim DOMAIN SELECTOR FILE                 a key that signs for the domain: docs/dkim.md
  *     include FILE
@@ -139,5 +144,7 @@ bool conf_route_word_info(size_t i, struct conf_route_word_info *out);
 /* The value of a setting as text (as it would be written), with the place it was set ("default" if it was not).
  * false: unknown. */
 bool conf_setting_value(const struct conf *c, str name, struct buf *out_text, str *out_file, uint32_t *out_line);
+/* A size as settings have them (10, 10K, 5M, 2G). False: it is not *out_want. */
+bool conf_size(str text, uint64_t *out, const char **out_want);
 /* The known name nearest to s by edit distance, "" if none is near. */
 str conf_nearest(str s);

@@ -25,7 +25,8 @@ const char *const conf_list_name[CONF_LISTS] = {
 
 const char *const conf_service_name[CONF_SERVICES] = {
     [CONF_SMTP] = "smtp", [CONF_SUBMISSION] = "submission", [CONF_SUBMISSIONS] = "submissions",
-    [CONF_LMTP] = "lmtp", [CONF_POP3] = "pop3", [CONF_POP3S] = "pop3s",
+    [CONF_LMTP] = "lmtp", [CONF_POP3] = "pop3", [CONF_POP3S] = "pop3s", [CONF_IMAP] = "imap",
+    [CONF_IMAPS] = "imaps",
 };
 
 bool conf_listener_path(const struct conf_listener *l, str *out_path)

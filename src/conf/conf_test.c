@@ -290,9 +290,9 @@ static void test_unknown_names(void **state)
     refuse("listen smtp *:25 { smtpd_relay_restriction reject }",
            "posthouse.conf:1: unknown listener setting \"smtpd_relay_restriction\"; did you mean "
            "smtpd_relay_restrictions?");
-    refuse("listen imap *:143",
-           "posthouse.conf:1: listen: unknown service \"imap\"; expected smtp, submission, submissions, lmtp, pop3 or "
-           "pop3s");
+    refuse("listen imap4 *:143",
+           "posthouse.conf:1: listen: unknown service \"imap4\"; expected smtp, submission, submissions, lmtp, pop3, "
+           "pop3s, imap or imaps");
 }
 
 static void test_wrong_values(void **state)
@@ -360,6 +360,8 @@ static void test_wrong_listeners(void **state)
            "posthouse.conf:2: listen: port 25 of ::1 is already taken by the smtp listener at posthouse.conf:1");
     refuse("listen pop3 *:110 { smtpd_helo_restrictions reject }",
            "posthouse.conf:1: a pop3 listener has no settings of its own");
+    refuse("listen imaps *:993 { smtpd_helo_restrictions reject }",
+           "posthouse.conf:1: a imaps listener has no settings of its own");
     refuse("listen smtp *:25 {\n smtpd_helo_restrictions reject\n", "posthouse.conf:1: the block of listen has no }");
 }
 

@@ -60,6 +60,11 @@ bool conf_value_number(enum conf_type type, str text, uint64_t *out, const char 
     return numeric(&numerics[type], text, out);
 }
 
+bool conf_size(str text, uint64_t *out, const char **out_want)
+{
+    return conf_value_number(CONF_TYPE_SIZE, text, out, out_want);
+}
+
 /* inet_pton wants a NUL; the longest text of an address has 45 bytes. */
 static int numeric_address(int family, str s, uint8_t out[16])
 {

@@ -6,8 +6,9 @@
 #include "conf/conf.h"
 
 /* The files it is made of. Empty lines and lines that begin with # count for nothing.
- *   accounts   `address [senders=a@x,b@y,@z]`: one account a line; senders are further addresses (@z: every one of z)
- *              it may write as.
+ *   accounts   `address [senders=a@x,b@y,@z] [quota=SIZE] [quota_messages=NUMBER]`: one account a line; senders are
+ *              further addresses (@z: every one of z) it may write as. A quota counts before the setting of that name;
+ *              0: none.
  *   aliases    `alias: target, target…`; a line that starts with a blank continues the one before. alias is
  *              local@domain, local (in every domain of ours), or @domain (all that is unknown there). A target is an
  *              address (without a domain: of the alias's domain) or :include:FILE, a file with one target a line. An
@@ -75,3 +76,5 @@ bool directory_may_send(const struct directory *d, struct arena *a, str account,
 str directory_allowed_senders(const struct directory *d, struct arena *a, str account);
 /* Accounts in order, for lists: i from 0; false past the end. */
 bool directory_account(const struct directory *d, size_t i, str *out_address);
+/* What the account's line says of its quota; a number of which it says nothing stays as it is. */
+void directory_quota(const struct directory *d, str account, uint64_t *bytes, uint64_t *messages);

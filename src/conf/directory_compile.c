@@ -192,19 +192,46 @@ static int add_extra(struct compiler *c, const struct place *at, uint32_t entry,
     return r;
 }
 
+/* 1 it is a quota, 0 another option, or negative. */
+static int add_quota(struct compiler *c, const struct place *at, uint32_t entry, str option)
+{
+    static const struct { const char *name; enum conf_type type; } quotas[] = {
+        { DIRECTORY_QUOTA, CONF_TYPE_SIZE }, { DIRECTORY_QUOTA_MESSAGES, CONF_TYPE_NUMBER }
+    };
+    for (size_t i = 0; i < ARRAY_LEN(quotas); i++) {
+        str name = str_z(quotas[i].name);
+        const char *want;
+        uint64_t value;
+        if (!str_starts(option, name))
+            continue;
+        if (!conf_value_number(quotas[i].type, str_from(option, name.n), &value, &want))
+            return FAIL(c, at, "\"%.*s\" is not %s", SHOW(option), want);
+        str item = arena_printf(&c->scratch, "%s%llu", quotas[i].name, (unsigned long long)value);
+        if (!item.p)
+            return -ENOMEM;
+        add_item(c, entry, item);
+        return 1;
+    }
+    return 0;
+}
+
 /* The options after an account's address. */
 static int add_options(struct compiler *c, const struct place *at, uint32_t entry, str options)
 {
     str option;
     int r = 0;
-    while (r == 0 && (option = str_word(&options)).n && option.p[0] != '#') {
+    while (r >= 0 && (option = str_word(&options)).n && option.p[0] != '#') {
         str value = option, name = str_cut(&value, '=');
+        r = add_quota(c, at, entry, option);
+        if (r)
+            continue;
         if (!str_eq(name, S("senders")) || value.n == 0)
-            return FAIL(c, at, "unknown option \"%.*s\" of an account; expected senders=address,address", SHOW(option));
+            return FAIL(c, at, "unknown option \"%.*s\" of an account; expected senders=address,address, quota=SIZE or "
+                               "quota_messages=NUMBER", SHOW(option));
         while (r == 0 && value.n)
             r = add_extra(c, at, entry, str_cut(&value, ','));
     }
-    return r;
+    return MIN(r, 0);
 }
 
 static int add_account(struct compiler *c, const struct place *at, str line)

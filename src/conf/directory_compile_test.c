@@ -19,8 +19,15 @@ static void test_refused_lines(void **state)
     refuse(CONF, "anna@example.org\n", "a: anna\nb: anna\nA: anna\n",
            "aliases:3: alias a appears twice; first at aliases:1");
     refuse(CONF, "anna\n", "", "accounts:1: account \"anna\" has no domain; a log-in is the full address");
-    refuse(CONF, "anna@example.org quota=1\n", "",
-           "accounts:1: unknown option \"quota=1\" of an account; expected senders=address,address");
+    refuse(CONF, "anna@example.org quotas=1\n", "",
+           "accounts:1: unknown option \"quotas=1\" of an account; expected senders=address,address, quota=SIZE or "
+           "quota_messages=NUMBER");
+    refuse(CONF, "anna@example.org quota=1X\n", "",
+           "accounts:1: \"quota=1X\" is not a size; expected a number with K, M or G");
+    refuse(CONF, "anna@example.org quota=\n", "",
+           "accounts:1: \"quota=\" is not a size; expected a number with K, M or G");
+    refuse(CONF, "anna@example.org quota_messages=1K\n", "",
+           "accounts:1: \"quota_messages=1K\" is not a number; expected digits, at most 4294967295");
     refuse(CONF, "anna@example.org senders=x\n", "",
            "accounts:1: senders= needs whole addresses or @domain; \"x\" has no domain");
     refuse(CONF, "anna@example.org\n", "nothing\n", "aliases:1: expected `alias: target, target…`");

@@ -8,8 +8,8 @@
  *   sole     u32 account entry, u32 alias entry, u32 domain entry (0 unless the alias is bare), sorted: aliases that
  *            lead to that account alone
  *   entry    u8 kind, u8 flags, u16 length of key, u32 line, u32 offset of the file's name (u16 length, bytes; 0:
- *            none), u32 number of items, key, items (u16 length, bytes): targets of an alias, extra senders of an
- *            account
+ *            none), u32 number of items, key, items (u16 length, bytes): targets of an alias; of an account extra
+ *            senders, which have an @, and DIRECTORY_QUOTA or DIRECTORY_QUOTA_MESSAGES with a decimal number
  *
  * The hash is taken over the key alone: an account and an alias of one name are found by one walk. */
 #pragma once
@@ -43,6 +43,9 @@ enum directory_kind {
     DIRECTORY_BARE,        /* local: an alias in every domain */
     DIRECTORY_POSTMASTER,  /* domain: target of the domain block */
 };
+
+#define DIRECTORY_QUOTA          "quota="
+#define DIRECTORY_QUOTA_MESSAGES "quota_messages="
 
 enum { DIRECTORY_DEAD = 1 }; /* flag of an alias: none of its targets exists */
 

@@ -1,4 +1,4 @@
-/* Which addresses an account may write as sender (DESIGN 8.3). */
+/* Which addresses an account may write as sender (DESIGN 8.3), and how much it may keep. */
 #include "base/pack.h"
 #include "conf/directory_private.h"
 #include <errno.h>
@@ -116,8 +116,24 @@ str directory_allowed_senders(const struct directory *d, struct arena *a, str ac
     }
     str items = e.items, item;
     for (uint32_t i = 0; i < e.n && names.n <= NAMED_MAX && directory_item(&items, &item); i++)
-        name(&names, item, STR_NONE);
+        if (str_chr(item, '@') >= 0)
+            name(&names, item, STR_NONE);
     str text = arena_dup(a, buf_str(&names.text));
     buf_done(&names.text);
     return text;
+}
+
+void directory_quota(const struct directory *d, str account, uint64_t *bytes, uint64_t *messages)
+{
+    static const str name = { DIRECTORY_QUOTA, sizeof(DIRECTORY_QUOTA) - 1 };
+    static const str name_messages = { DIRECTORY_QUOTA_MESSAGES, sizeof(DIRECTORY_QUOTA_MESSAGES) - 1 };
+    struct directory_entry e;
+    if (!find_account(d, account, &e))
+        return;
+    str items = e.items, item;
+    for (uint32_t i = 0; i < e.n && directory_item(&items, &item); i++)
+        if (str_starts(item, name))
+            str_u64(str_from(item, name.n), UINT64_MAX, bytes);
+        else if (str_starts(item, name_messages))
+            str_u64(str_from(item, name_messages.n), UINT64_MAX, messages);
 }

@@ -63,11 +63,39 @@ static void test_allowed_senders(void **state)
             "a3@example.org, a3@b.example, a4@example.org, a4@b.example, a5@example.org, …");
 }
 
+static void quota(const struct directory *d, const char *account, uint64_t want, uint64_t want_messages)
+{
+    uint64_t bytes = 7, messages = 8; /* where nothing is said */
+    directory_quota(d, str_z(account), &bytes, &messages);
+    assert_int_equal(bytes, want);
+    assert_int_equal(messages, want_messages);
+}
+
+static void test_quota(void **state)
+{
+    (void)state;
+    _cleanup_world_ struct world w;
+    must_compile(&w, CONF,
+                 "anna@example.org quota=2G\nbob@example.org quota_messages=100 senders=x@far.example quota=0\n"
+                 "carl@example.org senders=y@far.example\nquota=5@example.org\n",
+                 "");
+    quota(&w.d, "anna@example.org", 2ull << 30, 8);
+    quota(&w.d, "Bob@Example.org", 0, 100);
+    quota(&w.d, "carl@example.org", 7, 8);
+    quota(&w.d, "quota=5@example.org", 7, 8);
+    quota(&w.d, "nobody@example.org", 7, 8);
+    quota(&w.d, "", 7, 8);
+    _cleanup_arena_ struct arena a = ARENA(65536);
+    assert_true(str_eq(directory_allowed_senders(&w.d, &a, S("bob@example.org")), S("bob@example.org, x@far.example")));
+    assert_false(directory_may_send(&w.d, &a, S("anna@example.org"), S("quota=2147483648")));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sender_rights),
         cmocka_unit_test(test_allowed_senders),
+        cmocka_unit_test(test_quota),
     };
     return cmocka_run_group_tests_name("directory_rights", tests, NULL, NULL);
 }

@@ -17,7 +17,7 @@ enum {
     ACCEPT_REST_MS = 100,
     LONELY_MS = 15000,
     SMTP_SEND_BUFFER = 16384,
-    POP3_UNSENT_MAX = 524288,
+    READ_UNSENT_MAX = 524288,
     REFUSAL_MAX = 4096
 };
 
@@ -119,11 +119,12 @@ static void accept_ready(struct loop_io *io, uint32_t events)
 }
 
 /* How much of what a client does not read the kernel holds; connections have it from their listening socket. Replies of
- * SMTP are short. For POP3 only what was not sent yet is bounded, so that a long way to the client costs no speed. */
+ * SMTP are short. For POP3 and IMAP only what was not sent yet is bounded, so that a long way to the client costs no
+ * speed. */
 static void bound_output(int fd, enum conf_service service)
 {
-    int reply = SMTP_SEND_BUFFER, unsent = POP3_UNSENT_MAX;
-    if (service == CONF_POP3 || service == CONF_POP3S)
+    int reply = SMTP_SEND_BUFFER, unsent = READ_UNSENT_MAX;
+    if (conf_service_reads(service))
         setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &unsent, sizeof(unsent));
     else
         setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &reply, sizeof(reply));

@@ -53,7 +53,7 @@ enum { ABI_REFER = 2, ABI_TRUNCATE = 3, ABI_NET = 4, ABI_IOCTL = 5, ABI_SCOPES =
 #define NET (SMTP_IN | ACCESS)
 #define OUT (SMTP_OUT | DNS)
 #define NOBODY 0u
-#define LOG (SMTP_IN | STORE)
+#define LOG (SMTP_IN | ACCESS | STORE)
 #define THREADS (LOG | AUTH | DNS)
 #define FILES (~(CARDS | KEYS))
 #define ALL (~0u)

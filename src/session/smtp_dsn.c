@@ -195,7 +195,7 @@ static int to_log(struct notice *n, struct log_position *at)
     m.card = buf_str(&card);
     if (r == 0)
         r = message_record_encode(&meta, &m);
-    return r < 0 ? r : receive_log_append(n->in->log, pieces, 1, buf_str(&meta), &ticket, at);
+    return r < 0 ? r : receive_log_append(n->in->log.log, pieces, 1, buf_str(&meta), &ticket, at);
 }
 
 static void say(const struct notice *n, int r)
@@ -219,14 +219,14 @@ int smtp_dsn_make(struct smtp_in *in, struct ipc_frame *f)
                         .text = BUF(TEXT_MAX) };
     struct log_position at;
     int r = f->fd_lost ? 0 : read_frame(&n, &f->in);
-    if (r == 0 && !f->fd_lost && in->policy && !in->log_dead) {
+    if (r == 0 && !f->fd_lost && in->policy && !in->log.dead) {
         trace_id_new(in->role->env, &n.id);
         r = read_original(&n);
         if (r == 0)
             r = write_text(&n);
         if (r == 0)
             r = to_log(&n, &at);
-        in->log_dirty = in->log_dirty || r == 0;
+        in->log.dirty = in->log.dirty || r == 0;
         say(&n, r);
         r = 0;
     }

@@ -139,10 +139,10 @@ static bool room(struct smtp_session *s, uint64_t size)
     struct smtp_in *in = s->in;
     const struct conf *c = s->policy->config->conf;
     str why, change;
-    if (in->log_dead) {
+    if (in->log.dead) {
         why = S("The disk of this host has failed; try again later");
         change = S("look at the disk that holds the receive log (event log_failed)");
-    } else if (in->reported > in->applied && in->reported - in->applied > BACKLOG_MAX) {
+    } else if (log_writer_backlog(&in->log) > BACKLOG_MAX) {
         why = S("This host is busy placing mail; try again later");
         change = S("wait until role store has placed what was received (backlog_bytes in `posthouse status`), and see "
                    "what it waits for");
@@ -215,6 +215,15 @@ static bool reachable(struct smtp_session *s, str recipient)
         no.text = arena_printf(&s->in->scratch, "<%.*s>: no such mailbox here", STR_ARG(recipient));
         smtp_envelope_refuse(s, "rcpt", recipient, &no,
                              S("make the account (posthouse account add), or an alias that leads to one"));
+        return false;
+    }
+    if (smtp_quota_full(s->in, &r)) {
+        no = (struct smtp_refusal){ 452, S("4.2.2"), arena_printf(&s->in->scratch, "<%.*s>: the mailbox is full",
+                                                               STR_ARG(recipient)) };
+        smtp_envelope_refuse(
+            s, "rcpt", recipient, &no,
+            S("delete mail of that account, or raise `quota`, or the quota= of its line in the accounts "
+              "file"));
         return false;
     }
     if (r.class != DIRECTORY_FOREIGN || s->listener->service != CONF_LMTP)

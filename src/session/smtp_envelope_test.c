@@ -33,6 +33,47 @@ static void test_recipients(void **state)
     play_stop(&p);
 }
 
+static void over_quota(struct role_play *p, bool first, const char *account, bool over)
+{
+    struct buf b = BUF(1024);
+    pack_u8(&b, first);
+    pack_u32(&b, 1);
+    pack_str(&b, str_z(account));
+    pack_u8(&b, over);
+    play_send(p->peer[ROLE_STORE], IPC_OVER_QUOTA, &b, -1);
+    play_status(p, "messages"); /* it has been read */
+}
+
+static void test_full_mailboxes(void **state)
+{
+    (void)state;
+    _cleanup_play_ struct role_play p;
+    _cleanup_client_ struct play_client c = { .fd = -1 };
+    play_smtp(&p, "");
+    play_greeted(&p, &c, PLAY_SMTP);
+    over_quota(&p, false, "anna@example.org", true);
+    client_talk(&c, "MAIL FROM:<x@far.example>\r\n", "250");
+    client_talk(&c, "RCPT TO:<anna@example.org>\r\n", "452 4.2.2 <anna@example.org>: the mailbox is full");
+    client_talk(&c, "RCPT TO:<Anna+tag@Example.org>\r\n", "452 4.2.2");
+    client_talk(&c, "RCPT TO:<info@example.org>\r\n", "452 4.2.2"); /* an alias that leads there alone */
+    client_talk(&c, "RCPT TO:<bob@example.org>\r\n", "250");
+    client_talk(&c, "RCPT TO:<away@example.org>\r\n", "250");
+    assert_int_equal(play_status(&p, "deferred"), 3);
+    over_quota(&p, false, "bob@example.org", true);
+    client_talk(&c, "RCPT TO:<bob+x@example.org>\r\n", "452 4.2.2");
+    over_quota(&p, false, "anna@example.org", false);
+    client_talk(&c, "RCPT TO:<anna@example.org>\r\n", "250");
+    over_quota(&p, true, "anna@example.org", true); /* a new list: bob is not in it */
+    client_talk(&c, "RCPT TO:<bob+x@example.org>\r\n", "250");
+    client_talk(&c, "RCPT TO:<anna+x@example.org>\r\n", "452 4.2.2");
+    play_peer(&p, ROLE_STORE); /* a new store begins without anybody */
+    play_expect(&p, p.peer[ROLE_STORE], IPC_LOG_ATTACH);
+    client_talk(&c, "RCPT TO:<anna+x@example.org>\r\n", "250");
+    play_try_send(p.peer[ROLE_STORE], IPC_OVER_QUOTA, S("\0\1\0\0\0\377"), NULL, 0);
+    play_closed(&p, p.peer[ROLE_STORE]);
+    play_stop(&p);
+}
+
 static void test_a_transaction_leaves_nothing_behind(void **state)
 {
     (void)state;
@@ -350,6 +391,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_recipients),
+        cmocka_unit_test(test_full_mailboxes),
         cmocka_unit_test(test_a_transaction_leaves_nothing_behind),
         cmocka_unit_test(test_size_and_room),
         cmocka_unit_test(test_a_mark_of_the_store_from_before_stops_nobody),

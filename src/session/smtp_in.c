@@ -1,62 +1,29 @@
 /* Role smtp-in: listeners, the receive log and its syncs, the links to store and auth. */
 #include <errno.h>
-#include <sys/epoll.h>
+#include "message/charset.h"
 #include "message/srs.h"
 #include "session/smtp_session.h"
 
-enum { CLIENTS_MAX = 100000, PROGRESS_BATCH = 256, LOG_MEMORY_MAX = 64 << 20 };
+enum { CLIENTS_MAX = 100000, OVER_QUOTA_MAX = 1000000 };
 
 static struct smtp_in *self(struct role *r) { return r->self; }
-
-static void send_positions(struct smtp_in *in, enum ipc_type type, const struct log_position *p, size_t n)
-{
-    struct buf b = BUF(IPC_FRAME_MAX);
-    struct receive_log_stats stats;
-    receive_log_stats(in->log, &stats);
-    in->reported = stats.bytes;
-    pack_str(&b, S("smtp-in"));
-    pack_u64(&b, in->reported);
-    if (type == IPC_LOG_ATTACH)
-        pack_u64(&b, receive_log_first_segment(in->log));
-    pack_u32(&b, (uint32_t)n);
-    for (size_t i = 0; i < n; i++) {
-        pack_u64(&b, p[i].segment);
-        pack_u64(&b, p[i].offset);
-    }
-    ipc_send(role_peer(in->role, ROLE_STORE), type, &b, -1);
-    buf_done(&b);
-}
 
 /* Everything that was appended is durable and answered; what the store has not placed yet it places at its next start.
  */
 static void finish(struct smtp_in *in)
 {
-    loop_unwatch(in->role->loop, &in->log_io);
     for (struct smtp_session *s = in->all; s; s = s->next)
         smtp_intake_drop(s); /* a large message under way has its stream in the log */
-    receive_log_close(in->log);
+    log_writer_close(&in->log);
     loop_stop(in->role->loop);
 }
 
-static void log_ready(struct loop_io *io, uint32_t events)
+static void log_synced(struct log_writer *w) { smtp_intake_synced(CONTAINER_OF(w, struct smtp_in, log)); }
+
+static void log_told(struct log_writer *w)
 {
-    struct smtp_in *in = CONTAINER_OF(io, struct smtp_in, log_io);
-    struct log_position done[PROGRESS_BATCH];
-    int n;
-    (void)events;
-    while ((n = receive_log_progress(in->log, done, PROGRESS_BATCH)) == PROGRESS_BATCH)
-        send_positions(in, IPC_LOG_SYNCED, done, PROGRESS_BATCH);
-    if (n < 0 && !in->log_dead) {
-        in->log_dead = true;
-        events_say(&in->role->events, EVENT_ERROR, "log_failed",
-                   S("a sync of the receive log failed: nothing more is acknowledged, the role restarts"));
-    }
-    smtp_intake_synced(in); /* clients first: the store can take the processor as soon as it is told */
-    if (n > 0)
-        send_positions(in, IPC_LOG_SYNCED, done, (size_t)n);
-    if (in->log_dead)
-        loop_stop(in->role->loop);
-    else if (in->role->stopping && !in->waiting)
+    struct smtp_in *in = CONTAINER_OF(w, struct smtp_in, log);
+    if (in->role->stopping && !in->waiting)
         finish(in);
 }
 
@@ -78,21 +45,10 @@ static void free_session(struct smtp_in *in, struct smtp_session *s)
     free(s);
 }
 
-/* One write for all messages that were finished in this turn, then the sync thread takes over. */
 static void turn_end(struct loop_turn *t)
 {
     struct smtp_in *in = CONTAINER_OF(t, struct smtp_in, turn);
-    if (in->log_dirty) {
-        in->log_dirty = false;
-        if (receive_log_flush(in->log) < 0 && !in->log_dead) {
-            in->log_dead = true;
-            events_say(&in->role->events, EVENT_ERROR, "log_failed",
-                       S("the receive log cannot be written: what was not yet durable is answered with 451, the role "
-                         "restarts"));
-            smtp_intake_synced(in);
-            loop_stop(in->role->loop);
-        }
-    }
+    log_writer_flush(&in->log);
     while (in->closed) {
         struct smtp_session *s = in->closed;
         in->closed = s->next_closed;
@@ -156,37 +112,20 @@ static int file(struct role *r, str name, int fd)
     return tls_files_take(&self(r)->tls, r, name, fd);
 }
 
-static void attach(struct smtp_in *in)
-{
-    struct log_position state[PROGRESS_BATCH];
-    size_t n = receive_log_state(in->log, state, PROGRESS_BATCH);
-    send_positions(in, IPC_LOG_ATTACH, state, n);
-}
-
 static int start(struct role *r)
 {
     struct smtp_in *in = self(r);
-    struct receive_log_config config = { .dir_fd = r->data_dir,
-                                         .segment_size = r->config->conf->log_segment_size,
-                                         .env = r->env,
-                                         .memory_max = LOG_MEMORY_MAX };
     uint8_t key[16];
-    int e = receive_log_open(&config, &in->log);
-    if (e < 0) {
-        events_say(&r->events, EVENT_ERROR, "log_failed",
-                   S("the receive log cannot be opened; is there room on the disk, and may the role write?"));
-        return e;
-    }
     r->env->random(key, sizeof(key));
     map_init(&in->clients, CLIENTS_MAX, key);
+    map_init(&in->over_quota, OVER_QUOTA_MAX, key);
     event_flood_init(&in->flood, key);
-    in->log_io = (struct loop_io){ .fd = receive_log_fd(in->log), .ready = log_ready };
     in->turn.end = turn_end;
     loop_at_turn_end(r->loop, &in->turn);
-    e = loop_watch(r->loop, &in->log_io, EPOLLIN);
-    if (role_peer(r, ROLE_STORE)->open)
-        attach(in);
-    return e;
+    in->log.name = S("smtp-in");
+    in->log.synced = log_synced;
+    in->log.told = log_told;
+    return log_writer_open(&in->log, r);
 }
 
 static void accept_client(struct role *r, struct role_listener *l, int fd, const struct sockaddr *peer)
@@ -221,19 +160,22 @@ static int frame(struct role *r, enum role_id peer, struct ipc_frame *f)
         return in->role ? be_careful(in, f) : -EBADMSG;
     if (peer == ROLE_AUTH)
         return auth_client_frame(&in->auth, f);
+    if (f->type == IPC_OVER_QUOTA)
+        return smtp_quota_frame(in, f);
     if (f->type == IPC_DSN_MAKE)
         return smtp_dsn_make(in, f);
     if (f->type != IPC_LOG_APPLIED)
         return -EBADMSG;
-    in->applied = unpack_u64(&f->in);
-    return unpack_end(&f->in) ? 0 : -EBADMSG;
+    return log_writer_applied(&in->log, f);
 }
 
 static void peer_up(struct role *r, enum role_id peer)
 {
     struct smtp_in *in = self(r);
-    if (peer == ROLE_STORE)
-        attach(in);
+    if (peer != ROLE_STORE)
+        return;
+    smtp_quota_forget(in);
+    log_writer_attach(&in->log);
 }
 
 static void peer_down(struct role *r, enum role_id peer)
@@ -247,7 +189,7 @@ static void status(struct role *r, struct buf *out)
     const struct smtp_in *in = self(r);
     const struct smtp_counters *c = &in->count;
     struct receive_log_stats log;
-    receive_log_stats(in->log, &log);
+    receive_log_stats(in->log.log, &log);
     event_u64(out, "sessions", in->n_sessions);
     event_u64(out, "connections", c->connections);
     event_u64(out, "refused_connections", c->refused_connections);
@@ -261,7 +203,7 @@ static void status(struct role *r, struct buf *out)
     event_u64(out, "timeouts", c->timeouts);
     event_u64(out, "careful_s", (smtp_in_careful_ms(in) + 999) / 1000);
     event_u64(out, "syncs", log.synced_batches);
-    event_u64(out, "backlog_bytes", in->reported - MIN(in->applied, in->reported));
+    event_u64(out, "backlog_bytes", log_writer_backlog(&in->log));
 }
 
 /* Sessions end at their next quiet moment; messages that wait for a sync get their answer first. */
@@ -276,13 +218,19 @@ static void stop(struct role *r)
         if (!s->is_waiting)
             smtp_session_pump(s);
     }
-    receive_log_flush(in->log);
+    receive_log_flush(in->log.log);
     if (!in->waiting)
         finish(in);
 }
 
+static void prepare(void)
+{
+    tls_prepare();
+    charset_prepare(); /* cards hold decoded headers */
+}
+
 static const struct role_ops ops = {
-    .id = ROLE_SMTP_IN, .prepare = tls_prepare, .start = start, .configure = configure, .file = file,
+    .id = ROLE_SMTP_IN, .prepare = prepare, .start = start, .configure = configure, .file = file,
     .accept = accept_client, .frame = frame, .peer_up = peer_up, .peer_down = peer_down, .status = status, .stop = stop,
 };
 

@@ -135,7 +135,7 @@ static int stream_write(struct smtp_session *s, str piece)
 static void begin_stream(struct smtp_session *s)
 {
     struct smtp_intake *c = &s->tx.content;
-    int r = receive_log_stream_begin(s->in->log, &c->stream);
+    int r = receive_log_stream_begin(s->in->log.log, &c->stream);
     if (r < 0) {
         c->refusal = REFUSE(452, "4.3.1", "No room for a large message; try again later");
         return;
@@ -284,7 +284,7 @@ static int to_log(struct smtp_session *s, str meta)
     str pieces[2] = { buf_str(&c->head), buf_str(&c->body) };
     if (c->stream)
         return receive_log_stream_finish(TAKE(c->stream), meta, &s->tx.ticket, &s->tx.position);
-    return receive_log_append(s->in->log, pieces, 2, meta, &s->tx.ticket, &s->tx.position);
+    return receive_log_append(s->in->log.log, pieces, 2, meta, &s->tx.ticket, &s->tx.position);
 }
 
 static void append(struct smtp_session *s)
@@ -344,7 +344,7 @@ void smtp_intake_end(struct smtp_session *s)
     }
     let_go(s);
     give_mime(s->in, TAKE(c->mime));
-    s->in->log_dirty = true;
+    s->in->log.dirty = true;
     s->is_waiting = true;
     s->next_waiting = NULL;
     *s->in->waiting_end = s;
@@ -382,8 +382,8 @@ static void acknowledge(struct smtp_session *s)
 
 void smtp_intake_synced(struct smtp_in *in)
 {
-    uint64_t synced = receive_log_synced(in->log);
-    while (in->waiting && (in->log_dead || in->waiting->tx.ticket <= synced)) {
+    uint64_t synced = receive_log_synced(in->log.log);
+    while (in->waiting && (in->log.dead || in->waiting->tx.ticket <= synced)) {
         struct smtp_session *s = in->waiting;
         in->waiting = s->next_waiting;
         if (!in->waiting)

@@ -5,6 +5,7 @@
 #include "io/event_flood.h"
 #include "message/card.h"
 #include "proto/smtp_server.h"
+#include "session/log_writer.h"
 #include "session/smtp_serve.h"
 #include "session/tls_files.h"
 #include "store/message_record.h"
@@ -25,17 +26,14 @@ struct smtp_in {
     const struct smtp_agent *mta, *msa;
     struct smtp_policy *policy;
     struct smtp_server_config *engine; /* one a listener */
-    struct receive_log *log;
-    struct loop_io log_io;
+    struct log_writer log;
     struct loop_turn turn;
-    bool log_dirty, log_dead;
-    uint64_t reported;                     /* bytes announced as durable … */
-    uint64_t applied;                      /* … and applied by the store, since attach */
     struct tls_files tls;
     bool has_key; uint8_t key[16];         /* of this host: SRS, marks of loops */
     struct auth_client auth;
     struct event_flood flood;
     struct map clients;                    /* address -> struct smtp_client */
+    struct map over_quota;                 /* accounts (smtp_quota.c) */
     struct smtp_session *waiting, **waiting_end; /* for a sync, in order of their tickets */
     struct smtp_session *closed;           /* to be freed at the end of the turn */
     struct smtp_session *all;
@@ -111,6 +109,13 @@ struct smtp_session {
 /* smtp_in.c */
 /* Is the address one that this host made of a foreign sender when it forwarded his mail, not too long ago? */
 bool smtp_in_returns(const struct smtp_in *in, str address);
+
+/* smtp_quota.c */
+/* The store tells which accounts are over their quota. 0, -EBADMSG. */
+int smtp_quota_frame(struct smtp_in *in, struct ipc_frame *f);
+void smtp_quota_forget(struct smtp_in *in); /* a new store tells anew */
+/* All that an address leads to is over its quota. */
+bool smtp_quota_full(const struct smtp_in *in, const struct directory_result *where);
 
 /* smtp_dsn.c */
 /* The store wants a notice to a sender (frame DSN_MAKE). 0, -EBADMSG: not such a frame. */

@@ -2,12 +2,11 @@
  * the store handed out and goes straight into the engine's output. */
 #include <errno.h>
 #include <fcntl.h>
-#include <sys/stat.h>
 #include "access/pop3_session.h"
 #include "base/codec.h"
 
 static char chunk[65536];
-enum { CHUNK = sizeof(chunk), UIDS_A_FRAME = 10000, SWEEP_MS = 1000 };
+enum { CHUNK = sizeof(chunk), UIDS_A_FRAME = 10000 };
 
 static struct ipc_link *store_of(struct pop3_session *s) { return role_peer(s->access->role, ROLE_STORE); }
 
@@ -49,11 +48,12 @@ void pop3_maildrop_close(struct pop3_session *s)
         snapshot_close(&s->drop);
     s->open = false;
     free(TAKE(s->messages));
+    segment_wait_cancel(&s->segment);
 }
 
 static int read_table(struct pop3_session *s)
 {
-    struct snapshot_entry e;
+    struct mailbox_entry e;
     s->messages = calloc(s->drop.n + 1, sizeof(*s->messages));
     if (!s->messages)
         return -ENOMEM;
@@ -109,54 +109,6 @@ static int on_maildrop(struct access_role *a, struct ipc_frame *f)
     return 0;
 }
 
-static struct access_segment *find_segment(struct access_role *a, str log, uint64_t number)
-{
-    for (size_t i = 0; i < a->n_segments; i++)
-        if (a->segments[i].number == number && str_eq(str_z(a->segments[i].log), log)) {
-            a->segments[i].used = loop_now(a->role->loop);
-            return &a->segments[i];
-        }
-    return NULL;
-}
-
-/* One that compaction removed gives its room back only when nobody has it open any more. */
-static void sweep_segments(struct loop_timer *t)
-{
-    struct access_role *a = CONTAINER_OF(t, struct access_role, sweep);
-    size_t kept = 0;
-    for (size_t i = 0; i < a->n_segments; i++) {
-        struct stat st;
-        if (fstat(a->segments[i].fd, &st) == 0 && st.st_nlink > 0)
-            a->segments[kept++] = a->segments[i];
-        else
-            close(a->segments[i].fd);
-    }
-    a->n_segments = kept;
-    if (kept)
-        loop_after(a->role->loop, t, SWEEP_MS);
-}
-
-static struct access_segment *keep_segment(struct access_role *a, str log, uint64_t number, int fd)
-{
-    size_t at = 0;
-    if (a->n_segments < SEGMENTS_OPEN_MAX) {
-        at = a->n_segments++;
-    } else {
-        for (size_t i = 1; i < a->n_segments; i++)
-            if (a->segments[i].used < a->segments[at].used)
-                at = i;
-        close(a->segments[at].fd);
-    }
-    struct access_segment *g = &a->segments[at];
-    *g = (struct access_segment){ .number = number, .fd = fd, .used = loop_now(a->role->loop) };
-    memcpy(g->log, log.p, MIN(log.n, sizeof(g->log) - 1));
-    if (!a->sweep.slot) {
-        a->sweep.fire = sweep_segments;
-        loop_after(a->role->loop, &a->sweep, SWEEP_MS);
-    }
-    return g;
-}
-
 static void damaged(struct pop3_session *s, str what)
 {
     struct buf *e = pop3_session_event(s, "damaged");
@@ -170,20 +122,6 @@ static void damaged(struct pop3_session *s, str what)
     s->access->count.damaged++;
 }
 
-/* The key that its records are checked with. */
-static bool read_key(struct access_segment *g)
-{
-    char bytes[SEGMENT_HEADER_SIZE];
-    struct segment_header header;
-    if (g->has_key)
-        return true;
-    if (pread(g->fd, bytes, sizeof(bytes), 0) != sizeof(bytes) ||
-        segment_header_decode(str_of(bytes, sizeof(bytes)), &header) < 0)
-        return false;
-    memcpy(g->key, header.key, sizeof(g->key));
-    return g->has_key = true;
-}
-
 /* The record with as much of its content as fits one read. It must be there before "+OK" is said, and what fits must
  * have its CRC; that of a longer message is compared when the last byte has been read. */
 static bool read_record(struct pop3_session *s, struct access_segment *g)
@@ -191,9 +129,8 @@ static bool read_record(struct pop3_session *s, struct access_segment *g)
     struct record_header header;
     uint64_t offset = s->sending.position.offset;
     size_t n = RECORD_HEADER_SIZE + (size_t)MIN(s->sending.content_len, (uint64_t)CHUNK - RECORD_HEADER_SIZE);
-    if (!read_key(g) || pread(g->fd, chunk, n, (off_t)offset) != (ssize_t)n ||
-        record_header_decode(str_of(chunk, RECORD_HEADER_SIZE), g->key, offset, &header) != 1 ||
-        header.content_len != s->sending.content_len)
+    if (pread(g->fd, chunk, n, (off_t)offset) != (ssize_t)n ||
+        !segment_record_at(g, str_of(chunk, n), offset, &header) || header.content_len != s->sending.content_len)
         return false;
     s->sent = n - RECORD_HEADER_SIZE;
     s->expected_crc = header.content_crc;
@@ -225,9 +162,20 @@ static void begin_content(struct pop3_session *s, struct access_segment *g)
         end_content(s);
 }
 
+static void got_segment(struct segment_wait *w, struct access_segment *g)
+{
+    struct pop3_session *s = CONTAINER_OF(w, struct pop3_session, segment);
+    s->wait = POP3_WAIT_NONE;
+    if (g)
+        begin_content(s, g);
+    else
+        pop3_server_content_refuse(s->engine, S("SYS/TEMP"), S("The message cannot be opened at the moment"));
+    segments_release(g);
+    pop3_session_pump(s);
+}
+
 void pop3_maildrop_retrieve(struct pop3_session *s, const struct pop3_event *ev)
 {
-    struct buf b;
     s->sending_index = ev->index;
     s->top = ev->top;
     if (snapshot_entry(&s->drop, ev->index, &s->sending) < 0) {
@@ -235,35 +183,20 @@ void pop3_maildrop_retrieve(struct pop3_session *s, const struct pop3_event *ev)
                                    S("The message's place is damaged; the postmaster can run posthouse store check"));
         return;
     }
-    struct access_segment *g = find_segment(s->access, s->sending.log, s->sending.position.segment);
+    str log = s->sending.log;
+    uint64_t number = s->sending.position.segment;
+    struct access_segment *g = segments_hold(&s->access->segments, log, number);
     if (g) {
         begin_content(s, g);
+        segments_release(g);
         return;
     }
-    begin_request(s, &b, POP3_WAIT_SEGMENT);
-    pack_str(&b, s->sending.log);
-    pack_u64(&b, s->sending.position.segment);
-    if (send_request(s, IPC_SEGMENT_GET, &b) < 0)
-        pop3_server_content_refuse(s->engine, S("SYS/TEMP"), S("The message cannot be opened at the moment"));
-}
-
-static int on_segment(struct access_role *a, struct ipc_frame *f)
-{
-    uint64_t request = unpack_u64(&f->in);
-    bool ok = unpack_u8(&f->in);
-    struct pop3_session *s = waiting(a, request, POP3_WAIT_SEGMENT);
-    if (!unpack_end(&f->in) || (ok && f->fd < 0 && !f->fd_lost))
-        return -EBADMSG;
-    if (!s)
-        return 0;
-    s->wait = POP3_WAIT_NONE;
-    if (ok && !f->fd_lost) {
-        begin_content(s, keep_segment(a, s->sending.log, s->sending.position.segment, TAKE_FD(f->fd)));
-    } else {
+    s->wait = POP3_WAIT_SEGMENT;
+    s->segment.got = got_segment;
+    if (segments_ask(&s->access->segments, &s->segment, trace_id_str(&s->id), log, number) < 0) {
+        s->wait = POP3_WAIT_NONE;
         pop3_server_content_refuse(s->engine, S("SYS/TEMP"), S("The message cannot be opened at the moment"));
     }
-    pop3_session_pump(s);
-    return 0;
 }
 
 static void end_content(struct pop3_session *s)
@@ -379,7 +312,7 @@ int pop3_maildrop_frame(struct access_role *a, struct ipc_frame *f)
 {
     switch (f->type) {
     case IPC_MAILDROP: return on_maildrop(a, f);
-    case IPC_SEGMENT: return on_segment(a, f);
+    case IPC_SEGMENT: return store_calls_frame(&a->calls, f);
     case IPC_EXPUNGED: return on_expunged(a, f);
     default: return -EBADMSG;
     }
@@ -389,6 +322,7 @@ static void fail_wait(struct pop3_session *s)
 {
     enum pop3_wait wait = s->wait;
     s->wait = POP3_WAIT_NONE;
+    segment_wait_cancel(&s->segment);
     if (wait == POP3_WAIT_MAILDROP)
         pop3_server_auth_failed(s->engine, S("SYS/TEMP"), S("The mailbox cannot be opened at the moment"));
     else if (wait == POP3_WAIT_SEGMENT)

@@ -42,20 +42,6 @@ static void timer_fire(struct loop_timer *t)
     pop3_session_close(s, "timeout");
 }
 
-static uint64_t client_count(const struct access_role *a, str address)
-{
-    return (uintptr_t)map_get(&a->clients, address);
-}
-
-static int count_client(struct access_role *a, str address, int64_t change)
-{
-    uint64_t n = client_count(a, address) + (uint64_t)change;
-    if (n)
-        return map_set(&a->clients, address, (void *)(uintptr_t)n, NULL);
-    map_take(&a->clients, address);
-    return 0;
-}
-
 void pop3_session_close(struct pop3_session *s, const char *why)
 {
     if (s->closing)
@@ -72,7 +58,7 @@ void pop3_session_close(struct pop3_session *s, const char *why)
     loop_cancel(s->conn.loop, &s->timer);
     conn_close(&s->conn);
     if (s->counted)
-        count_client(s->access, str_z(s->conn.address), -1);
+        access_leave(s->access, str_z(s->conn.address));
     s->next_closed = s->access->closed;
     s->access->closed = s;
 }
@@ -300,18 +286,6 @@ static struct pop3_session *new_session(struct access_role *a, struct role_liste
     return s;
 }
 
-static bool admit(struct access_role *a, struct pop3_session *s)
-{
-    const struct conf *c = s->config->conf;
-    str address = str_z(s->conn.address);
-    if (a->n_sessions > c->default_process_limit)
-        return false;
-    if (!s->trusted && client_count(a, address) >= c->smtpd_client_connection_count_limit)
-        return false;
-    s->counted = count_client(a, address, 1) == 0;
-    return s->counted;
-}
-
 /* The client is known. `peer`: the proxy that named it. */
 static void begin(struct pop3_session *s, str peer)
 {
@@ -324,7 +298,8 @@ static void begin(struct pop3_session *s, str peer)
         event_str(e, "peer", peer);
     pop3_session_event_end(s);
     set_timer(s);
-    if (!admit(a, s)) {
+    s->counted = access_admit(a, s->config->conf, str_z(s->conn.address), s->trusted);
+    if (!s->counted) {
         a->count.refused_connections++;
         pop3_server_shutdown(s->engine, S("Too many connections; try again later"));
     }

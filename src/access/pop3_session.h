@@ -1,46 +1,51 @@
-/* Inside of role access: the service and its POP3 sessions. */
+/* Inside of role access: the service, and its POP3 sessions (those of IMAP: imap_session.h). */
 #pragma once
+#include "access/box.h"
+#include "access/segments.h"
+#include "access/store_call.h"
 #include "base/map.h"
 #include "io/conn.h"
 #include "io/event_flood.h"
 #include "io/role.h"
+#include "proto/imap_server.h"
 #include "proto/pop3_server.h"
 #include "session/auth_client.h"
+#include "session/log_writer.h"
 #include "session/proxy_in.h"
 #include "session/smtp_policy.h"
 #include "session/tls_files.h"
 #include "session/trace_id.h"
 #include "store/snapshot.h"
 
-#define SEGMENTS_OPEN_MAX 64
-
-struct access_segment { /* that the store handed out */
-    char log[32];
-    uint64_t number, used;
-    int fd;
-    bool has_key;
-    uint8_t key[16];
-};
-
 struct access_counters {
     uint64_t connections, refused_connections, auth_ok, auth_failed, retrieved, bytes, deleted, timeouts, tls, damaged;
+    uint64_t commands, appended, appended_bytes; /* of IMAP */
 };
 
 struct access_role {
     struct role *role;
     struct auth_client auth;
-    struct tls_files tls;
+    struct tls_files tls, imap_tls; /* the same pair for POP3 and for IMAP: each accepts its own ALPN alone */
     struct arena arena;          /* of nets */
     struct smtp_nets nets;
     struct pop3_server_config engine[ROLE_LISTENERS_MAX];
     struct pop3_session *all, *closed;
-    size_t n_sessions;
+    size_t n_sessions, n_imap;   /* of both; of IMAP */
     struct event_flood flood;
     struct map clients;          /* address -> count of connections */
-    struct access_segment segments[SEGMENTS_OPEN_MAX]; size_t n_segments;
-    struct loop_timer sweep;     /* of the segments */
+    struct segments segments;
     struct loop_turn turn;
     uint64_t last_request;
+    /* IMAP */
+    struct imap_server_config imap_engine[ROLE_LISTENERS_MAX];
+    struct imap_session *imap_all, *imap_closed;
+    struct store_calls calls;    /* numbered apart from last_request: the kinds of answers differ */
+    struct boxes boxes;
+    struct log_writer log;       /* "access": what APPEND brings */
+    struct imap_append_state *appends; /* that wait for the log or for the store to place them */
+    size_t append_held;          /* bytes of them in memory */
+    struct mime_parser *spare_mime;
+    struct loop_timer box_sweep;
     struct access_counters count;
 };
 
@@ -60,7 +65,8 @@ struct pop3_session {
     struct pop3_message *messages;
     enum pop3_wait wait; uint64_t request;   /* of the store */
     uint32_t expunges_out; bool expunge_failed;
-    struct snapshot_entry sending;
+    struct mailbox_entry sending;
+    struct segment_wait segment;
     size_t sending_index;
     uint64_t sent;
     uint32_t crc, expected_crc;
@@ -70,6 +76,14 @@ struct pop3_session {
     uint64_t retrieved;
     struct pop3_session *prev, *next, *next_closed;
 };
+
+/* access_role.c */
+/* May one more client of that address be served? Then it is counted until access_leave(). The session itself is in
+ * a->n_sessions already. */
+bool access_admit(struct access_role *a, const struct conf *c, str address, bool trusted);
+void access_leave(struct access_role *a, str address);
+/* The store need not remember the session any more. */
+void access_forget_session(struct access_role *a, str session);
 
 /* pop3_session.c */
 void pop3_session_open(struct access_role *a, struct role_listener *l, int fd, const struct sockaddr *peer);

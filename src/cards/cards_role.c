@@ -5,6 +5,7 @@
 #include <unistd.h>
 #include "io/role.h"
 #include "message/card.h"
+#include "message/charset.h"
 
 enum { CHUNK = 65536, PIECE = IPC_FRAME_MAX - 64 };
 enum { CARD_NONE, CARD_PIECE, CARD_LAST };
@@ -102,7 +103,9 @@ static void status(struct role *r, struct buf *out)
     event_u64(out, "cards_failed", self(r)->failed);
 }
 
-static const struct role_ops ops = { .id = ROLE_CARDS, .start = start, .frame = frame, .status = status };
+static const struct role_ops ops = {
+    .id = ROLE_CARDS, .prepare = charset_prepare, .start = start, .frame = frame, .status = status,
+};
 
 int cards_role_run(void)
 {

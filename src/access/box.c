@@ -1,0 +1,439 @@
+/* Mailboxes shared by sessions: see box.h. */
+#include "access/box.h"
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+#include "base/codec.h"
+#include "base/pack.h"
+
+enum { BOXES_MAX = 100000, CHANGES_MAX = 1000000 };
+#define TEXTS_MAX ((size_t)1 << 32)
+
+static str key_of(const uint64_t *id) { return str_of(id, sizeof(*id)); }
+
+void boxes_init(struct boxes *b, const uint8_t key[16], void (*forget)(void *arg, uint64_t id), void *arg)
+{
+    *b = (struct boxes){ .forget = forget, .arg = arg };
+    map_init(&b->by_id, BOXES_MAX, key);
+}
+
+static void close_file(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+static void box_free(struct box *b)
+{
+    struct boxes *all = b->all;
+    map_take(&all->by_id, key_of(&b->id));
+    if (b->prev)
+        b->prev->next = b->next;
+    else
+        all->first = b->next;
+    if (b->next)
+        b->next->prev = b->prev;
+    all->n_messages -= b->n;
+    for (size_t i = 0; i < b->n_keywords; i++)
+        free(b->keywords[i]);
+    arena_done(&b->texts);
+    close_file(&b->map_fd);
+    close_file(&b->cards_fd);
+    free(b->messages);
+    free(b->changes);
+    free(b->account);
+    free(b->name);
+    free(b);
+}
+
+void boxes_done(struct boxes *b)
+{
+    while (b->first)
+        box_free(b->first);
+    map_done(&b->by_id);
+}
+
+static void tell_views(struct box *b)
+{
+    for (struct box_view *v = b->views, *next; v; v = next) {
+        next = v->next;
+        if (v->changed)
+            v->changed(v);
+    }
+}
+
+void boxes_store_down(struct boxes *b)
+{
+    for (struct box *x = b->first, *next; x; x = next) {
+        next = x->next;
+        x->gone = true;
+        if (!x->views)
+            box_free(x);
+    }
+    for (struct box *x = b->first; x; x = x->next)
+        tell_views(x);
+}
+
+struct box *boxes_find(struct boxes *b, uint64_t id)
+{
+    return map_get(&b->by_id, key_of(&id));
+}
+
+static int log_number(struct boxes *all, str name)
+{
+    for (size_t i = 0; i < all->n_logs; i++)
+        if (str_eq(str_z(all->logs[i]), name))
+            return (int)i;
+    if (all->n_logs == ARRAY_LEN(all->logs) || name.n >= sizeof(all->logs[0]))
+        return -1;
+    memcpy(all->logs[all->n_logs], name.p, name.n);
+    return (int)all->n_logs++;
+}
+
+str box_log_name(const struct box *b, const struct box_message *m)
+{
+    return str_z(b->all->logs[m->log]);
+}
+
+static int grow(struct box *b, size_t more)
+{
+    if (b->n + more <= b->cap)
+        return 0;
+    size_t cap = MAX(b->n + more, b->cap + b->cap / 2);
+    struct box_message *m = realloc(b->messages, cap * sizeof(*m));
+    if (!m)
+        return -ENOMEM;
+    b->messages = m;
+    b->cap = cap;
+    return 0;
+}
+
+static int add_message(struct box *b, const struct mailbox_entry *e)
+{
+    int log = log_number(b->all, e->log);
+    str prefix = arena_dup(&b->texts, e->prefix);
+    if (log < 0 || e->uid == 0 || (b->n && b->messages[b->n - 1].uid >= e->uid))
+        return -EBADMSG;
+    if (!prefix.p || grow(b, 1) < 0)
+        return -ENOMEM;
+    struct box_message *m = &b->messages[b->n++];
+    *m = (struct box_message){ .uid = e->uid, .flags = (uint8_t)e->flags, .log = (uint16_t)log,
+                               .meta_len = e->meta_len, .number = e->number, .prefix_len = (uint32_t)prefix.n,
+                               .zone_min = e->date_zone_min, .keywords = e->keywords, .modseq = e->modseq,
+                               .segment = e->position.segment, .offset = e->position.offset,
+                               .content_len = e->content_len, .date_s = e->date_s, .prefix = prefix.p };
+    memcpy(m->session, e->session, sizeof(m->session));
+    b->uidnext = MAX(b->uidnext, e->uid + 1);
+    b->modseq = MAX(b->modseq, e->modseq);
+    b->all->n_messages++;
+    return 0;
+}
+
+static int set_keyword(struct box *b, size_t bit, str name)
+{
+    if (bit < b->n_keywords)
+        return 0;
+    if (bit != b->n_keywords || bit >= BOX_KEYWORDS_MAX)
+        return -EBADMSG;
+    b->keywords[bit] = str_dupz(name);
+    if (!b->keywords[bit])
+        return -ENOMEM;
+    b->n_keywords++;
+    return 0;
+}
+
+static int fill(struct box *b, const struct snapshot *s)
+{
+    int r = grow(b, s->n + 16);
+    for (size_t i = 0; r == 0 && i < s->n_keywords; i++)
+        r = set_keyword(b, i, s->keywords[i]);
+    for (size_t i = 0; r == 0 && i < s->n; i++) {
+        struct mailbox_entry e;
+        r = snapshot_entry(s, i, &e);
+        if (r == 0)
+            r = add_message(b, &e);
+    }
+    b->lsn = s->lsn;
+    b->uidvalidity = s->uidvalidity;
+    b->uidnext = s->uidnext;
+    b->recent = s->recent;
+    b->modseq = MAX(s->modseq, b->modseq);
+    b->loaded = r == 0;
+    return r;
+}
+
+static struct box *box_new(struct boxes *all, uint64_t id, str account, str name)
+{
+    struct box *b = calloc(1, sizeof(*b));
+    if (!b)
+        return NULL;
+    b->all = all;
+    b->id = id;
+    b->texts = ARENA(TEXTS_MAX);
+    b->map_fd = b->cards_fd = -1;
+    b->account = str_dupz(account);
+    b->name = str_dupz(name);
+    b->next = all->first;
+    if (b->next)
+        b->next->prev = b;
+    all->first = b;
+    if (!b->account || !b->name || map_set(&all->by_id, key_of(&b->id), b, NULL) < 0) {
+        box_free(b);
+        return NULL;
+    }
+    return b;
+}
+
+struct box *boxes_load(struct boxes *all, uint64_t id, str account, str name, int fd)
+{
+    struct snapshot s;
+    struct box *b = boxes_find(all, id);
+    if (snapshot_open(fd, &s) < 0)
+        return NULL;
+    if (b && b->views) { /* it is current already */
+        snapshot_close(&s);
+        return b;
+    }
+    if (b)
+        box_free(b);
+    b = box_new(all, id, account, name);
+    if (b && fill(b, &s) < 0) {
+        box_free(b);
+        b = NULL;
+    }
+    snapshot_close(&s);
+    return b;
+}
+
+size_t box_find(const struct box *b, uint32_t uid)
+{
+    size_t low = 0, high = b->n;
+    while (low < high) {
+        size_t mid = low + (high - low) / 2;
+        if (b->messages[mid].uid < uid)
+            low = mid + 1;
+        else
+            high = mid;
+    }
+    return low;
+}
+
+static struct box_message *message_of(struct box *b, uint32_t uid)
+{
+    size_t i = box_find(b, uid);
+    return i < b->n && b->messages[i].uid == uid ? &b->messages[i] : NULL;
+}
+
+size_t box_first_unseen(struct box *b)
+{
+    while (b->unseen_from < b->n) {
+        const struct box_message *m = &b->messages[b->unseen_from];
+        if (!m->gone && !(m->flags & IMAP_SEEN))
+            return b->unseen_from;
+        b->unseen_from++;
+    }
+    return SIZE_MAX;
+}
+
+int box_keyword(const struct box *b, str name)
+{
+    for (size_t i = 0; i < b->n_keywords; i++)
+        if (str_ieq(str_z(b->keywords[i]), name))
+            return (int)i;
+    return -1;
+}
+
+int box_put_flags(struct buf *out, const struct box *b, const struct box_message *m, bool recent)
+{
+    static const struct { uint8_t bit; str name; } names[] = {
+        { IMAP_ANSWERED, S("\\Answered ") }, { IMAP_FLAGGED, S("\\Flagged ") }, { IMAP_DELETED, S("\\Deleted ") },
+        { IMAP_SEEN, S("\\Seen ") },         { IMAP_DRAFT, S("\\Draft ") },
+    };
+    buf_addc(out, '(');
+    size_t start = out->n;
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (m->flags & names[i].bit)
+            buf_add(out, names[i].name);
+    if (recent)
+        buf_add(out, S("\\Recent "));
+    for (uint64_t bits = m->keywords; bits; bits &= bits - 1) {
+        size_t bit = (size_t)__builtin_ctzll(bits);
+        if (bit >= b->n_keywords)
+            break;
+        buf_add(out, str_z(b->keywords[bit]));
+        buf_addc(out, ' ');
+    }
+    if (out->n > start)
+        out->n--; /* the last blank */
+    return buf_addc(out, ')');
+}
+
+/* Views that are too far behind are given up, so that one who does not read cannot make the list grow for ever. */
+static void forget_changes(struct box *b)
+{
+    uint64_t keep = b->first_change + b->n_changes;
+    for (struct box_view *v = b->views; v; v = v->next)
+        if (!v->lost)
+            keep = MIN(keep, MIN(v->next_change, v->next_expunge));
+    if (keep == b->first_change && b->n_changes >= CHANGES_MAX) {
+        keep += b->n_changes / 2;
+        for (struct box_view *v = b->views; v; v = v->next)
+            v->lost = v->lost || v->next_change < keep || v->next_expunge < keep;
+    }
+    size_t gone = (size_t)(keep - b->first_change);
+    if (gone == b->n_changes || gone >= b->cap_changes / 2) {
+        memmove(b->changes, b->changes + gone, (b->n_changes - gone) * sizeof(*b->changes));
+        b->n_changes -= gone;
+        b->first_change = keep;
+    }
+}
+
+static int note_change(struct box *b, const struct box_message *m, bool expunged, uint64_t lsn)
+{
+    if (!b->views)
+        return 0;
+    if (b->n_changes == b->cap_changes) {
+        if (b->n_changes)
+            forget_changes(b);
+        if (b->n_changes * 2 >= b->cap_changes) {
+            size_t cap = MAX(b->cap_changes * 2, (size_t)16);
+            struct box_change *c = realloc(b->changes, cap * sizeof(*c));
+            if (!c)
+                return -ENOMEM;
+            b->changes = c;
+            b->cap_changes = cap;
+        }
+    }
+    b->changes[b->n_changes++] = (struct box_change){ .index = (uint32_t)(m - b->messages), .expunged = expunged,
+                                                      .lsn = lsn };
+    return 0;
+}
+
+static int on_arrived(struct box *b, struct feed_item *f)
+{
+    struct mailbox_entry e;
+    int r = 0;
+    for (uint32_t i = 0; i < f->n && r == 0; i++)
+        r = feed_entry(f, &e) ? add_message(b, &e) : -EBADMSG;
+    return r;
+}
+
+static int on_flags(struct box *b, struct feed_item *f)
+{
+    uint32_t uid, flags;
+    uint64_t keywords;
+    int r = 0;
+    for (uint32_t i = 0; i < f->n && r == 0; i++) {
+        if (!feed_flags(f, &uid, &flags, &keywords))
+            return -EBADMSG;
+        struct box_message *m = message_of(b, uid);
+        if (!m || m->gone)
+            continue;
+        m->flags = (uint8_t)flags;
+        m->keywords = keywords;
+        m->modseq = f->modseq;
+        if (!(flags & IMAP_SEEN))
+            b->unseen_from = MIN(b->unseen_from, (size_t)(m - b->messages));
+        r = note_change(b, m, false, f->lsn);
+    }
+    return r;
+}
+
+static int on_expunged(struct box *b, struct feed_item *f)
+{
+    uint32_t uid;
+    int r = 0;
+    for (uint32_t i = 0; i < f->n && r == 0; i++) {
+        if (!feed_uid(f, &uid))
+            return -EBADMSG;
+        struct box_message *m = message_of(b, uid);
+        if (!m || m->gone)
+            continue;
+        m->gone = true;
+        b->n_gone++;
+        r = note_change(b, m, true, f->lsn);
+    }
+    return r;
+}
+
+static int on_places(struct box *b, struct feed_item *f)
+{
+    uint32_t uid;
+    uint64_t offset;
+    int log = log_number(b->all, f->log);
+    if (log < 0)
+        return -EBADMSG;
+    for (uint32_t i = 0; i < f->n; i++) {
+        if (!feed_place(f, &uid, &offset))
+            return -EBADMSG;
+        struct box_message *m = message_of(b, uid);
+        if (!m)
+            continue;
+        m->log = (uint16_t)log;
+        m->segment = f->segment;
+        m->offset = offset;
+    }
+    return 0;
+}
+
+static int on_renamed(struct box *b, str name)
+{
+    char *copy = str_dupz(name);
+    if (!copy)
+        return -ENOMEM;
+    free(b->name);
+    b->name = copy;
+    return 0;
+}
+
+static int apply(struct box *b, struct feed_item *f)
+{
+    switch (f->kind) {
+    case FEED_ARRIVED: return on_arrived(b, f);
+    case FEED_FLAGS: return on_flags(b, f);
+    case FEED_EXPUNGED: return on_expunged(b, f);
+    case FEED_PLACES: return on_places(b, f);
+    case FEED_KEYWORD: return set_keyword(b, f->bit, f->name);
+    case FEED_RENAMED: return on_renamed(b, f->name);
+    case FEED_GONE: b->gone = true; return 0;
+    }
+    return -EBADMSG;
+}
+
+int boxes_feed(struct boxes *all, uint64_t id, str item)
+{
+    struct feed_item f;
+    struct box *b = boxes_find(all, id);
+    int r = feed_decode(item, &f);
+    if (r < 0 || !b || b->gone || f.lsn <= b->lsn)
+        return r;
+    r = apply(b, &f);
+    b->modseq = MAX(b->modseq, f.modseq);
+    if (r < 0) /* what is here is not what the store has */
+        b->gone = true;
+    if (b->views) {
+        tell_views(b);
+        return r == -ENOMEM ? 0 : r;
+    }
+    if (b->gone) {
+        all->forget(all->arg, b->id);
+        box_free(b);
+    }
+    return r == -ENOMEM ? 0 : r;
+}
+
+void boxes_sweep(struct boxes *all, uint64_t now)
+{
+    for (;;) {
+        struct box *oldest = NULL;
+        for (struct box *b = all->first; b; b = b->next)
+            if (!b->views && (!oldest || b->unused_since < oldest->unused_since))
+                oldest = b;
+        if (!oldest || (now - oldest->unused_since < BOX_UNUSED_MS && all->n_messages <= BOXES_MESSAGES_MAX))
+            return;
+        if (!oldest->gone)
+            all->forget(all->arg, oldest->id);
+        box_free(oldest);
+    }
+}

@@ -17,7 +17,8 @@ DOMAIN, SENDER, READER = "bench.test", "alice@bench.test", "bob@bench.test"
 RELAYED, DEAD, SILENT, SLOW = "relay.test", "dead.test", "silent.test", "slow.test"
 USERS = 1000
 LIMIT = 60  # seconds that anything may take
-OFFSETS = {"smtp": 25, "idle": 26, "sink": 27, "dead": 28, "silent": 29, "slow": 30, "pop3": 110, "submission": 587, "pop3s": 995}
+OFFSETS = {"smtp": 25, "idle": 26, "sink": 27, "dead": 28, "silent": 29, "slow": 30, "pop3": 110, "imap": 143, "submission": 587,
+           "imaps": 993, "pop3s": 995}
 
 
 def fail(text):
@@ -86,9 +87,9 @@ def end(process):
 class Posthouse:
     name = "Posthouse"
 
-    def __init__(self, binary, plain_pop3, data, folder="posthouse", taken=()):
+    def __init__(self, binary, plain_login, data, folder="posthouse", taken=()):
         self.dir, self.process = os.path.join(data, folder), None
-        self.binary, self.plain_pop3 = os.path.abspath(binary), os.path.abspath(plain_pop3)
+        self.binary, self.plain_login = os.path.abspath(binary), os.path.abspath(plain_login)
         self.base = free_base(taken)
         self.port = {name: self.base + offset for name, offset in OFFSETS.items() if name != "idle"}
         self.port["idle"] = self.port["smtp"]
@@ -100,6 +101,7 @@ class Posthouse:
         with open(os.path.join(self.dir, "accounts.txt")) as f:
             words = [line.split() for line in f]
         self.password = {w[0]: w[1] for w in words if len(w) == 2 and "@" in w[0]}
+        self.let_read()
         self.tls = [os.path.join(self.dir, "tls", name) for name in ("server.pem", "server.key")]
 
     def let_relay(self):
@@ -114,11 +116,19 @@ class Posthouse:
         with open(self.conf, "w") as f:
             f.write(text)
 
+    def let_read(self):
+        """Everybody has the password of READER."""
+        path = os.path.join(self.dir, "secrets")
+        with open(path) as f:
+            words = next(line for line in f if line.split()[:1] == [READER]).split(" ", 1)
+        with open(path, "a") as f:
+            f.writelines(f"u{n}@{DOMAIN} {words[1]}" for n in range(USERS))
+
     def version(self):
         return run(self.binary, "version").splitlines()[0]
 
-    def start(self, plain_pop3=False):
-        binary = self.plain_pop3 if plain_pop3 else self.binary
+    def start(self, plain_login=False):
+        binary = self.plain_login if plain_login else self.binary
         with open(os.path.join(self.dir, "log"), "ab") as log:
             self.process = subprocess.Popen([binary, "serve", "-c", self.conf], stdin=subprocess.DEVNULL,
                                             stdout=subprocess.PIPE, stderr=log)
@@ -143,7 +153,10 @@ class Posthouse:
         return json.loads(run(self.binary, "status", "--json", "-c", self.conf))["roles"]["store"]["queue_queued"]
 
     def fill(self, count):
-        """The reader's mailbox is filled as mailboxes are."""
+        self.deliver(READER, corpus.messages(count), count)
+
+    def deliver(self, address, messages, count):
+        """A mailbox is filled as mailboxes are."""
         before = self.counters()
         with socket.create_connection(("127.0.0.1", self.port["smtp"]), LIMIT) as s, s.makefile("rb") as lines:
             def say(data, replies):
@@ -155,8 +168,8 @@ class Posthouse:
                     if line[:1] not in b"23":
                         fail(f"posthouse did not take the mailbox: {line}")
             say(b"EHLO bench.example\r\n", 2)
-            envelope = f"MAIL FROM:<g.clarke@example.org>\r\nRCPT TO:<{READER}>\r\nDATA\r\n".encode()
-            for message in corpus.messages(count):
+            envelope = f"MAIL FROM:<g.clarke@example.org>\r\nRCPT TO:<{address}>\r\nDATA\r\n".encode()
+            for message in messages:
                 say(envelope, 3)
                 say(message.replace(b"\r\n.", b"\r\n..") + b".\r\n", 1)
             say(b"QUIT\r\n", 1)
@@ -181,7 +194,7 @@ class Dovecot:
     def version(self):
         return "Dovecot " + run("dovecot", "--version").split()[0]
 
-    def start(self, plain_pop3=False):
+    def start(self, plain_login=False):
         with open(os.path.join(self.dir, "output"), "ab") as output:
             self.process = subprocess.Popen(["dovecot", "-F", "-c", self.conf], stdin=subprocess.DEVNULL, stdout=output,
                                             stderr=output)
@@ -237,7 +250,7 @@ class Postfix:
     def version(self):
         return "Postfix " + run("postconf", "-d", "-h", "mail_version").strip()
 
-    def start(self, plain_pop3=False):
+    def start(self, plain_login=False):
         self.started = True
         run("postfix", "-c", self.etc, "start")
         eventually(lambda: listens(self.port["smtp"]), 10, 0.05, "start of Postfix")

@@ -35,7 +35,7 @@ import warnings
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 BINARY = os.path.abspath(os.environ.get("POSTHOUSE") or os.path.join(ROOT, "build", "posthouse"))
-SERVICES = {"lmtp": 24, "smtp": 25, "submission": 587, "submissions": 465, "pop3": 110, "pop3s": 995}
+SERVICES = {"lmtp": 24, "smtp": 25, "submission": 587, "submissions": 465, "pop3": 110, "pop3s": 995, "imap": 143, "imaps": 993}
 DOMAIN = "posthouse.test"
 poplib._MAXLINE = 1 << 20  # its own limit is 2048, messages have longer lines
 START_SECONDS = 5
@@ -477,7 +477,7 @@ class Instance:
 
     def lines(self, service="smtp", source=None, timeout=10):
         """A raw connection (TLS where the service begins with it), its greeting not yet read."""
-        tls = self.tls() if service in ("submissions", "pop3s") else None
+        tls = self.tls() if service in ("submissions", "pop3s", "imaps") else None
         return Lines(self.port(service), source, tls, timeout)
 
     def smtp(self, service="smtp", user=None, starttls=None, source=None, timeout=20):

@@ -85,17 +85,28 @@ def try_to_send(house, message, to="alice"):
 
 
 def numbers(data):
-    """The numbers at the beginning of a card (card.c): size, length of the header, and how many header fields it has."""
-    values, value, shift = [], 0, 0
-    for byte in data[2:]:
-        value |= (byte & 127) << shift
-        shift += 7
-        if byte < 128:
-            values.append(value)
-            value = shift = 0
-        if len(values) == 3:
-            return values
-    raise AssertionError(f"not a card: {data[:40]!r}")
+    """The numbers of a card (card.c): size, length of the header, and behind the texts, if it has them, how many header fields it has."""
+    at = 2
+
+    def number():
+        nonlocal at
+        value = shift = 0
+        while True:
+            value |= (data[at] & 127) << shift
+            shift += 7
+            at += 1
+            if data[at - 1] < 128:
+                return value
+
+    size, header = number(), number()
+    if data[0] == 2:
+        flags = number()
+        for _ in range(3 if flags & 2 else 2):  # a date, the base of the subject
+            number()
+        for _ in range(13):
+            length = number()
+            at += length
+    return size, header, number() if at < len(data) else 0
 
 
 def cards(house):

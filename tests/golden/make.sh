@@ -8,6 +8,7 @@
 # From v2 on also what the queue writes: one message that was sent, one that failed and whose sender was told, one that waits for a dead host,
 # one that is held, one redirected, a destination that is paused. Between the messages the server is started anew, so that there is more than one segment. index.db is
 # left out: it can be made again.
+# v3 holds what IMAP makes the store write. It is made by src/store/golden_mailboxes_test.c (GOLDEN_MAKE=FOLDER), which also reads it.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 [ $# = 1 ] || { echo "usage: $0 VERSION" >&2; exit 2; }

@@ -9,12 +9,13 @@ import socket
 import ssl
 import sys
 
+import imap
+
 TIMEOUT = 15
 DOMAIN = "posthouse.test"
 
 
-class Failed(Exception):
-    pass
+Failed = imap.Failed
 
 
 class Skipped(Exception):
@@ -111,6 +112,7 @@ class Player:
         self.wire = None
         self.pending = b""
         self.has, self.has_not = [], []
+        self.imap = None
 
     # what client lines may name
 
@@ -136,6 +138,7 @@ class Player:
         return base64.b64encode(plain).decode()
 
     def expand(self, text):
+        text = self.imap.expand(text) if self.imap else text
         return re.sub(r"\$\{(\w+):([^}]*)\}", self.variable, text)
 
     # before the first line
@@ -149,6 +152,10 @@ class Player:
     def prepare(self):
         """Fills and empties maildrops as the directives want."""
         host = self.options.host
+        if self.imap:
+            if self.auth:
+                imap.prepare(self, self.auth, [mail for name, mail in self.mails])
+            return
         for name in self.empty:
             pop = poplib.POP3_SSL(host, self.port("pop3s"), timeout=TIMEOUT, context=self.options.context)
             pop.user(self.address(name))
@@ -169,15 +176,24 @@ class Player:
         if not re.match(r"[23]|\+OK", line):
             raise Failed(f"'{text.split()[0]}' got '{line}'")
 
+    def connect(self):
+        port = self.port(self.listener)
+        return Wire(self.options.host, port, self.options.context, self.listener.endswith("s"))
+
     def start(self):
         if self.wire:
             return
         if not self.listener:
             raise Failed("no @listener")
+        if self.listener.startswith("imap"):
+            self.imap = imap.Dialogue(self)
         self.prepare()
-        self.wire = Wire(self.options.host, self.port(self.listener), self.options.context, self.listener.endswith("s"))
+        self.wire = self.connect()
         pop = self.listener.startswith("pop3")
         if not self.tls:
+            return
+        if self.imap:
+            self.imap.log_in(self.wire, self.auth)
             return
         self.greeting()
         if not self.listener.endswith("s"):

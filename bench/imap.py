@@ -3,42 +3,46 @@ import collections
 import json
 import os
 import pwd
-import resource
+import shutil
 import subprocess
 import sys
 import time
 
 import corpus
 import meter
-from servers import DOMAIN, HERE, OFFSETS, READER, Dovecot, eventually, fail, free_base, listens, write_configuration
+from servers import DOMAIN, HERE, OFFSETS, READER, Dovecot, eventually, fail, free_base, listens, run, write_configuration
 
-SETTLE = 0.3
-LIMIT = 300
-FIELDS = ("From To Cc Bcc Subject Date Message-ID Priority X-Priority References Newsgroups In-Reply-To Content-Type Reply-To")
-# label: options of imap_load, command, times (in one run), MUST and AIM: how many times less CPU than the better of Dovecot's two.
-Cell = collections.namedtuple("Cell", "label options command times must aim")
-HEADERS = f"UID FETCH 1:* (UID RFC822.SIZE FLAGS BODY.PEEK[HEADER.FIELDS ({FIELDS})])"
+SETTLE, LIMIT, FILL_LIMIT = 0.3, 300, 1200  # seconds
+MESSAGES, MANY = 10000, 100000
+LETTERS, LARGE_BOX, EVERYBODY = "letters", "many", "i%d"  # the users with those mailboxes; the 16 users of 16 connections, and more of IDLE
+IDLE_USERS = 100
+FIRST = "first "    # access after delivery
+RESOLUTION = 30     # ms of CPU, which the system counts in hundredths of a second for each process
+FIELDS = "From To Cc Bcc Subject Date Message-ID Priority X-Priority References Newsgroups In-Reply-To Content-Type Reply-To"
+# What is said: options of imap_load, the command, and how often in one run; how many times less CPU than the better of Dovecot's formats it
+# must need, and how many times less of `what` is the aim.
+Cell = collections.namedtuple("Cell", "label options command times must aim what", defaults=("cpu",))
 READ = [Cell("ENVELOPE", [], "FETCH 1:* ENVELOPE", 10, 2, 4),
-        Cell("headers, as Thunderbird", [], HEADERS, 10, 2, 4),
-        Cell("FLAGS", [], "FETCH 1:* FLAGS", 30, 1, 1),
-        Cell("BODYSTRUCTURE", [], "FETCH 1:* BODYSTRUCTURE", 10, 2, 4),
-        Cell("SORT (REVERSE DATE)", [], "SORT (REVERSE DATE) UTF-8 ALL", 10, 2, 4),
-        Cell("SORT (SUBJECT)", [], "SORT (SUBJECT) UTF-8 ALL", 10, 2, 4),
-        Cell("THREAD REFERENCES", [], "THREAD REFERENCES UTF-8 ALL", 10, 2, 4),
-        Cell("SEARCH SUBJECT", [], 'SEARCH SUBJECT "zyzzyva"', 10, 1, 4),
+        Cell("headers, as Thunderbird", [], f"UID FETCH 1:* (UID RFC822.SIZE FLAGS BODY.PEEK[HEADER.FIELDS ({FIELDS})])", 10, 2, 4),
+        Cell("FLAGS", [], "FETCH 1:* FLAGS", 100, 1, 1),
+        Cell("BODYSTRUCTURE", [], "FETCH 1:* BODYSTRUCTURE", 20, 2, 4),
+        Cell("SORT (REVERSE DATE)", [], "SORT (REVERSE DATE) UTF-8 ALL", 20, 2, 4),
+        Cell("SORT (SUBJECT)", [], "SORT (SUBJECT) UTF-8 ALL", 20, 2, 4),
+        Cell("THREAD REFERENCES", [], "THREAD REFERENCES UTF-8 ALL", 20, 2, 4),
+        Cell("SEARCH SUBJECT", [], 'SEARCH SUBJECT "zyzzyva"', 20, 1, 4),
         Cell("SEARCH BODY", [], 'SEARCH BODY "qwertzuiop"', 1, 1, 8),
-        Cell("all bodies", [], "FETCH 1:* BODY.PEEK[]", 1, 1, 3),
-        Cell("all bodies, TLS", ["-t", "implicit"], "FETCH 1:* BODY.PEEK[]", 1, 1, 3),
-        Cell("SELECT", [], 'SELECT "INBOX"', 300, 1, 1),
+        Cell("all bodies", [], "FETCH 1:* BODY.PEEK[]", 1, 1, 3, "wall"),
+        Cell("all bodies, TLS", ["-t", "implicit"], "FETCH 1:* BODY.PEEK[]", 1, 1, 3, "wall"),
+        Cell("SELECT", [], 'SELECT "INBOX"', 1000, 1, 1),
         Cell("STORE", [], "STORE %i {} (\\Flagged)", 1000, 1, 1)]
-EVERYBODY = "u%d"  # the 16 users of 16 connections
-CHANGE = [Cell("APPEND 2 KB", ["-A", "2048", "-u", "1"], None, 400, 1, 4),
-          Cell("APPEND 2 KB, 16 conn", ["-A", "2048", "-c", "16"], None, 150, 1, 8),
-          Cell("STORE, 16 conn", ["-c", "16"], "STORE %i {} (\\Flagged)", 150, 1, 1),
-          Cell("log-in, 16 conn", ["-c", "16"], None, 100, 1, 6),
-          Cell("log-in, 16 conn, TLS", ["-c", "16", "-t", "implicit"], None, 40, 1, 3.5)]
-LARGE = [cell._replace(label=f"100,000: {cell.label}", times=times) for cell, times in
-         ((READ[2], 5), (READ[11], 50), (READ[0], 2), (READ[3], 2))]
+CHANGE = [Cell("APPEND 2 KB", ["-A", 2048, "-u", 1], None, 400, 1, 4, "wall"),
+          Cell("APPEND 2 KB, 16 conn", ["-A", 2048, "-c", 16], None, 150, 1, 8, "wall"),
+          Cell("STORE, 16 conn", ["-c", 16], "STORE %i {} (\\Flagged)", 150, 1, 1),
+          Cell("log-in, 16 conn", ["-c", 16], None, 100, 1, 6, "wall"),
+          Cell("log-in, 16 conn, TLS", ["-c", 16, "-t", "implicit"], None, 40, 1, 3.5, "wall")]
+COLD = "cold, "
+LARGE = [Cell("100k SELECT", [], 'SELECT "INBOX"', 100, 1, 1), Cell("100k FLAGS", [], "FETCH 1:* FLAGS", 10, 1, 1),
+         Cell("100k ENVELOPE", [], "FETCH 1:* ENVELOPE", 2, 2, 4), Cell("100k BODYSTRUCTURE", [], "FETCH 1:* BODYSTRUCTURE", 2, 2, 4)]
 
 
 class DovecotImap(Dovecot):
@@ -63,11 +67,19 @@ class DovecotImap(Dovecot):
         self.pids = [self.process.pid]
         eventually(lambda: listens(self.port["imap"]), 10, 0.05, "start of Dovecot")
 
-    def take_in(self, address, maildir):
-        done = subprocess.run(["doveadm", "-c", self.conf, "import", "-u", address, f"maildir:{maildir}", "", "all"], stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=LIMIT)
+    def take_in(self, user, maildir):
+        done = subprocess.run(["doveadm", "-c", self.conf, "import", "-u", user, f"maildir:{maildir}", "", "all"], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=FILL_LIMIT)
         if done.returncode:
             fail(f"doveadm import failed: {done.stdout}")
+
+
+def address(server, user):
+    return f"{user}@{DOMAIN}" if server.name == "Posthouse" else user
+
+
+def everybody(server):
+    return address(server, EVERYBODY)
 
 
 def write_maildir(path, messages, uid):
@@ -76,22 +88,31 @@ def write_maildir(path, messages, uid):
     for n, message in enumerate(messages):
         with open(os.path.join(path, "cur", f"{1577934243 + n}.M{n}P1.bench,W={len(message)}:2,"), "wb") as f:
             f.write(message.replace(b"\r\n", b"\n"))
-    for folder, _, files in os.walk(path):
-        for name in (folder, *(os.path.join(folder, f) for f in files)):
-            os.chown(name, uid, uid)
+    run("chown", "-R", f"{uid}:{uid}", path)
+
+
+def fill(servers, user, count, attachments):
+    """The same messages: delivered to Posthouse by SMTP; for Dovecot a Maildir that it imports, which is faster than to deliver them to it."""
+    maildir = os.path.join(os.path.dirname(servers[0].dir), "maildir")
+    servers[0].deliver(address(servers[0], user), corpus.letters(count, attachments), count)
+    if len(servers) > 1:
+        write_maildir(maildir, corpus.letters(count, attachments), servers[1].uid)
+        for server in servers[1:]:
+            server.take_in(user, maildir)
+        shutil.rmtree(maildir)
 
 
 def imap_load(tools, server, options, user):
     port = "imaps" if "implicit" in options else "imap"
-    done = subprocess.run([os.path.join(tools, "imap_load"), "-p", str(server.port[port]), "-a", f"{user}:{server.password[READER]}",
+    done = subprocess.run([os.path.join(tools, "imap_load"), "-p", str(server.port[port]), "-a", f"{address(server, user)}:{server.password[READER]}",
                            "-l", str(LIMIT), *map(str, options)], stdout=subprocess.PIPE, text=True)
     if done.returncode:
         fail(f"imap_load {' '.join(map(str, options))} and {server.name} did not get to the end: {done.stdout}")
     return json.loads(done.stdout)
 
 
-def once(tools, server, cell, times, sign="+", user=READER):
-    options = [*cell.options, "-s" if not cell.command and "-A" not in cell.options else "-n", times]
+def once(tools, server, cell, user, times, sign="+", label=""):
+    options = [*cell.options, "-n" if cell.command or "-A" in cell.options else "-s", times]
     if cell.command:
         options.append(cell.command.replace("{}", f"{sign}FLAGS"))
     cpu, machine = meter.cpu(server.pids), meter.machine_cpu()
@@ -100,24 +121,63 @@ def once(tools, server, cell, times, sign="+", user=READER):
     own = meter.cpu(server.pids) - cpu
     other = meter.others(machine, meter.machine_cpu(), own + got["cpu_s"])
     seconds, n = got["end"] - got["start"], got["answered"]
-    return {"server": server.name, "label": cell.label, "rate": n / seconds, "wall": 1e3 * seconds / n, "p50": got["p50_ms"],
-            "cpu": 1e3 * own / n, "client": 1e3 * got["cpu_s"] / n, "mb": got["bytes"] / 1e6 / seconds, "bytes": got["bytes"] / n, "other": other}
-
-
-def told(r):
-    print(f"  {r['label']}, {r['server']}: {r['wall']:.2f} ms, CPU {r['cpu']:.2f} ms, client {r['client']:.2f} ms, {r['mb']:.0f} MB/s, {r['bytes']:.0f} bytes (others {r['other']:.0f} %)", file=sys.stderr, flush=True)
+    r = {"server": server.name, "label": label + cell.label, "rate": n / seconds, "wall": 1e3 * seconds / n, "cpu": 1e3 * own / n,
+         "client": 1e3 * got["cpu_s"] / n, "kb": got["bytes"] / 1e3 / n, "other": other}
+    print(f"  {r['label']}, {server.name}: {r['wall']:.3f} ms, {r['cpu']:.3f} ms CPU", file=sys.stderr, flush=True)
     return r
 
 
-def measure(tools, servers, cells, reps, user=READER):
+def measure(tools, servers, cells, reps, user):
     results = []
     for cell in cells:
-        for rep in range(reps + 1):  # the first is the warm-up, and turns flags off
+        for rep in range(reps + 1):  # the first is the warm-up, and takes flags away
             for server in servers:
-                times = cell.times if rep or "{}" in (cell.command or "") else max(1, cell.times // 10)
-                r = once(tools, server, cell, times, "-+"[rep % 2], user(server) if callable(user) else user)
+                r = once(tools, server, cell, user, cell.times if rep or not cell.command or "%i" in cell.command else 1, "-+"[rep % 2])
                 if rep:
-                    results.append(told(r))
-                elif cell in READ:
-                    results.append(told({**r, "label": f"first {r['label']}"}))
+                    results.append(r)
     return results
+
+
+def restart(tools, server, user):
+    server.stop()
+    server.start(plain_login=True)
+    imap_load(tools, server, [], user)  # Posthouse knows the password from now on; that is measured elsewhere
+
+
+def measure_all(tools, servers, reps):
+    for server in servers:
+        server.stop()
+        server.start(plain_login=True)
+    fill(servers, LETTERS, MESSAGES, True)
+    for server in servers:
+        imap_load(tools, server, [], LETTERS)
+        imap_load(tools, server, ["-c", 16], EVERYBODY)
+    results = [once(tools, server, cell, LETTERS, 1, label=FIRST) for cell in READ[:-2] for server in servers]
+    results += measure(tools, servers, READ, reps, LETTERS)
+    return results + measure(tools, servers, CHANGE, reps, EVERYBODY)
+
+
+def measure_large(tools, servers, reps):
+    """Cold: the server was restarted, and nothing of its files is in memory."""
+    results = []
+    for server in servers:
+        server.stop()
+        server.start(plain_login=True)
+    fill(servers, LARGE_BOX, MANY, False)
+    for cell in LARGE:
+        for _ in range(reps):
+            for server in servers:
+                restart(tools, server, LARGE_BOX)
+                if drop_caches():
+                    results.append(once(tools, server, cell, LARGE_BOX, 1, label=COLD))
+    return results + measure(tools, servers, LARGE, reps, LARGE_BOX)
+
+
+def drop_caches():
+    try:
+        os.sync()
+        with open("/proc/sys/vm/drop_caches", "w") as f:
+            f.write("3")
+        return True
+    except OSError:
+        return False

@@ -117,12 +117,15 @@ class Posthouse:
             f.write(text)
 
     def let_read(self):
-        """Everybody has the password of READER."""
-        path = os.path.join(self.dir, "secrets")
-        with open(path) as f:
+        """Those who read by IMAP (bench/imap.py) have the password of READER."""
+        accounts, secrets = (os.path.join(self.dir, name) for name in ("accounts", "secrets"))
+        names = ["letters", "many", *(f"i{n}" for n in range(100))]
+        with open(secrets) as f:
             words = next(line for line in f if line.split()[:1] == [READER]).split(" ", 1)
-        with open(path, "a") as f:
-            f.writelines(f"u{n}@{DOMAIN} {words[1]}" for n in range(USERS))
+        with open(accounts, "a") as f:
+            f.writelines(f"{name}@{DOMAIN}\n" for name in names)
+        with open(secrets, "a") as f:
+            f.writelines(f"{name}@{DOMAIN} {words[1]}" for name in names)
 
     def version(self):
         return run(self.binary, "version").splitlines()[0]

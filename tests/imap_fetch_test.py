@@ -433,8 +433,10 @@ def test_search():
             ("ON 1-Nov-2026", [1]), ("SINCE 2-Nov-2026", [2, 3]), ("BEFORE 2-Nov-2026", [1]),
             ("SENTON 24-Nov-2026", [1]), ("SENTON 25-Nov-2026", [2]), ("SENTSINCE 25-Nov-2026", [2, 3]), ("SENTBEFORE 25-Nov-2026", [1]),
             (f"LARGER {len(MIXED) - 1}", [3]), (f"SMALLER {len(PLAIN)}", [n for n, m in enumerate((PLAIN, ENCODED, MIXED), 1) if len(m) < len(PLAIN)]),
-            ("SUBJECT plain", [1, 3]), ("SUBJECT simple FLAGGED", [1]), ('SUBJECT "and  simple"', [1, 3]), ("FROM anna", [1]), ("TO ANNA", [2, 3]), ("CC dave", [1]), ("BCC x", []),
-            ('HEADER X-Odd ""', [1]), ('HEADER X-Odd "folded over"', [1]), ("HEADER Message-ID encoded", [2]), ('HEADER References ""', [3]), ("HEADER subject PLAIN", [1, 3]),
+            ("SUBJECT plain", [1, 3]), ("SUBJECT simple FLAGGED", [1]), ('SUBJECT "and  simple"', [1, 3]), ("FROM anna", [1]),
+            ("TO ANNA", [2, 3]), ("CC dave", [1]), ("BCC x", []),
+            ('HEADER X-Odd ""', [1]), ('HEADER X-Odd "folded over"', [1]), ("HEADER Message-ID encoded", [2]), ('HEADER References ""', [3]),
+            ("HEADER subject PLAIN", [1, 3]),
             ("BODY needle", [1, 2, 3]), ('BODY "hidden word"', [3]), ("BODY plain", [3]), ("TEXT plain", [1, 2, 3]), ("BODY langgezogen", [2]),
             ('BODY "letter inside"', [3]), ("BODY deep", [3]), ("BODY AAECAwQ", []), ("TEXT report.bin", [3]), ("BODY nothing", []), ("NOT BODY needle", []),
             ("YOUNGER 10", []), ("OLDER 10", [1, 2, 3]), ("NEW", [1, 2]), ("OLD", []),
@@ -492,7 +494,8 @@ def letter(subject, sender, to, date, more=""):
 def test_sort():
     with Instance() as house, connect(house) as c:
         fill(c, [letter("Re: banana", "zoe@x", "a@x", "Tue, 3 Nov 2026 10:00:00 +0000"), letter("Apple", "Mike <mike@x>", "C <c@x>", "Tue, 3 Nov 2026 09:00:00 -0500"),
-                 letter("banana", "adam@x", "b@x", "Mon, 2 Nov 2026 10:00:00 +0000"), b"X: no fields\r\n\r\nthis one has nothing to sort it by, and is long\r\n" * 4], apart=True)
+                 letter("banana", "adam@x", "b@x", "Mon, 2 Nov 2026 10:00:00 +0000"),
+                 b"X: no fields\r\n\r\nthis one has nothing to sort it by, and is long\r\n" * 4], apart=True)
         c.ok("NOOP")
         table = [("ARRIVAL", "1 2 3 4"), ("REVERSE ARRIVAL", "4 3 2 1"), ("SUBJECT", "4 2 1 3"), ("REVERSE SUBJECT", "1 3 2 4"), ("SUBJECT REVERSE DATE", "4 2 1 3"),
                  ("SUBJECT DATE", "4 2 3 1"), ("FROM", "4 3 2 1"), ("TO", "4 1 3 2"), ("CC", "1 2 3 4"), ("SIZE", "3 1 2 4")]

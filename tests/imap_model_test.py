@@ -311,10 +311,10 @@ def shrink(world, plans):
     return plans
 
 
-def run_seed(seed):
+def run_seed(seed, **settings):
     dice = random.Random(seed)
     plans = [dice.getrandbits(48) for _ in range(STEPS)]
-    with Instance(settings={"smtpd_client_connection_count_limit": "1000"}) as house:
+    with Instance(settings={"smtpd_client_connection_count_limit": "1000", **settings}) as house:
         world = World(house)
         error = fails(world, plans)
         if not error:
@@ -331,6 +331,11 @@ def run_seed(seed):
 def test_random_sessions():
     for seed in SEEDS:
         run_seed(seed)
+
+
+def test_random_sessions_that_do_not_wait_for_flags():
+    for seed in SEEDS[:1]:
+        run_seed(seed, imap_flag_sync="no")
 
 
 if __name__ == "__main__":

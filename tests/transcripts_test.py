@@ -36,6 +36,10 @@ def test_pop3():
     play("pop3", harness.BINARY)
 
 
+def test_imap():
+    play("imap", harness.BINARY)
+
+
 def with_sanitizers(protocol):
     binary = os.environ.get("POSTHOUSE_ASAN")
     if not binary:
@@ -49,6 +53,10 @@ def test_smtp_with_sanitizers():
 
 def test_pop3_with_sanitizers():
     with_sanitizers("pop3")
+
+
+def test_imap_with_sanitizers():
+    with_sanitizers("imap")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ void boxes_init(struct boxes *b, const uint8_t key[16], void (*forget)(void *arg
 {
     *b = (struct boxes){ .forget = forget, .arg = arg };
     map_init(&b->by_id, BOXES_MAX, key);
+    map_init(&b->by_name, BOXES_MAX, key);
 }
 
 static void close_file(int *fd)
@@ -24,9 +25,34 @@ static void close_file(int *fd)
     *fd = -1;
 }
 
+/* Under its name, or no longer. Without memory it is found by its id alone. */
+static void set_name(struct box *b, bool there)
+{
+    _cleanup_buf_ struct buf key = BUF(8192);
+    struct map *names = &b->all->by_name;
+    if (!b->account || !b->name)
+        return;
+    buf_add(&key, str_z(b->account));
+    buf_addc(&key, 0);
+    buf_add(&key, str_z(b->name));
+    if (key.failed)
+        return;
+    if (there)
+        map_set(names, buf_str(&key), b, NULL);
+    else if (map_get(names, buf_str(&key)) == b)
+        map_take(names, buf_str(&key));
+}
+
+static void set_gone(struct box *b)
+{
+    set_name(b, false);
+    b->gone = true;
+}
+
 static void box_free(struct box *b)
 {
     struct boxes *all = b->all;
+    set_name(b, false);
     map_take(&all->by_id, key_of(&b->id));
     if (b->prev)
         b->prev->next = b->next;
@@ -52,6 +78,7 @@ void boxes_done(struct boxes *b)
     while (b->first)
         box_free(b->first);
     map_done(&b->by_id);
+    map_done(&b->by_name);
 }
 
 static void tell_views(struct box *b)
@@ -67,7 +94,7 @@ void boxes_store_down(struct boxes *b)
 {
     for (struct box *x = b->first, *next; x; x = next) {
         next = x->next;
-        x->gone = true;
+        set_gone(x);
         if (!x->views)
             box_free(x);
     }
@@ -78,6 +105,15 @@ void boxes_store_down(struct boxes *b)
 struct box *boxes_find(struct boxes *b, uint64_t id)
 {
     return map_get(&b->by_id, key_of(&id));
+}
+
+struct box *boxes_named(struct boxes *b, str account, str name)
+{
+    _cleanup_buf_ struct buf key = BUF(8192);
+    buf_add(&key, account);
+    buf_addc(&key, 0);
+    buf_add(&key, name);
+    return key.failed ? NULL : map_get(&b->by_name, buf_str(&key));
 }
 
 static int log_number(struct boxes *all, str name)
@@ -182,7 +218,32 @@ static struct box *box_new(struct boxes *all, uint64_t id, str account, str name
         box_free(b);
         return NULL;
     }
+    set_name(b, true);
     return b;
+}
+
+static struct box *oldest_unused(struct boxes *all)
+{
+    struct box *oldest = NULL;
+    for (struct box *b = all->first; b; b = b->next)
+        if (!b->views && (!oldest || b->unused_since < oldest->unused_since))
+            oldest = b;
+    return oldest;
+}
+
+static void let_go(struct boxes *all, struct box *b)
+{
+    if (!b->gone)
+        all->forget(all->arg, b->id);
+    box_free(b);
+}
+
+/* Each box may have two descriptors: whoever selects thousands of mailboxes must not use them up. */
+static void make_room(struct boxes *all)
+{
+    struct box *b;
+    while (all->by_id.n >= BOXES_KEPT_MAX && (b = oldest_unused(all)))
+        let_go(all, b);
 }
 
 struct box *boxes_load(struct boxes *all, uint64_t id, str account, str name, int fd)
@@ -197,6 +258,7 @@ struct box *boxes_load(struct boxes *all, uint64_t id, str account, str name, in
     }
     if (b)
         box_free(b);
+    make_room(all);
     b = box_new(all, id, account, name);
     if (b && fill(b, &s) < 0) {
         box_free(b);
@@ -319,6 +381,17 @@ static int on_arrived(struct box *b, struct feed_item *f)
     return r;
 }
 
+static int set_flags(struct box *b, struct box_message *m, uint8_t flags, uint64_t keywords,
+                     const struct box_flagging *f)
+{
+    m->flags = flags;
+    m->keywords = keywords;
+    m->modseq = f->modseq;
+    if (!(flags & IMAP_SEEN))
+        b->unseen_from = MIN(b->unseen_from, (size_t)(m - b->messages));
+    return note_change(b, m, false, f->lsn);
+}
+
 static int on_flags(struct box *b, struct feed_item *f)
 {
     uint32_t uid, flags;
@@ -328,16 +401,29 @@ static int on_flags(struct box *b, struct feed_item *f)
         if (!feed_flags(f, &uid, &flags, &keywords))
             return -EBADMSG;
         struct box_message *m = message_of(b, uid);
-        if (!m || m->gone)
+        if (!m || m->gone || m->modseq > f->modseq) /* it was changed again since: box_flag() */
             continue;
-        m->flags = (uint8_t)flags;
-        m->keywords = keywords;
-        m->modseq = f->modseq;
-        if (!(flags & IMAP_SEEN))
-            b->unseen_from = MIN(b->unseen_from, (size_t)(m - b->messages));
-        r = note_change(b, m, false, f->lsn);
+        if (m->modseq == f->modseq && m->flags == flags && m->keywords == keywords)
+            continue;
+        r = set_flags(b, m, (uint8_t)flags, keywords, &(struct box_flagging){ .lsn = f->lsn, .modseq = f->modseq });
     }
     return r;
+}
+
+void box_flag(struct box *b, const struct box_range *ranges, size_t n, const struct box_flagging *f)
+{
+    for (size_t i = 0; i < n; i++)
+        for (size_t at = ranges[i].first; at <= ranges[i].last && at < b->n; at++) {
+            struct box_message *m = &b->messages[at];
+            bool set = f->op == IMAP_STORE_SET, add = f->op == IMAP_STORE_ADD;
+            uint8_t flags = set ? f->flags : add ? m->flags | f->flags : m->flags & (uint8_t)~f->flags;
+            uint64_t keywords = set ? f->keywords : add ? m->keywords | f->keywords : m->keywords & ~f->keywords;
+            if (m->gone || (flags == m->flags && keywords == m->keywords))
+                continue;
+            set_flags(b, m, flags, keywords, f); /* without memory the feed tells it */
+        }
+    b->modseq = MAX(b->modseq, f->modseq);
+    tell_views(b);
 }
 
 static int on_expunged(struct box *b, struct feed_item *f)
@@ -382,8 +468,10 @@ static int on_renamed(struct box *b, str name)
     char *copy = str_dupz(name);
     if (!copy)
         return -ENOMEM;
+    set_name(b, false);
     free(b->name);
     b->name = copy;
+    set_name(b, true);
     return 0;
 }
 
@@ -396,7 +484,7 @@ static int apply(struct box *b, struct feed_item *f)
     case FEED_PLACES: return on_places(b, f);
     case FEED_KEYWORD: return set_keyword(b, f->bit, f->name);
     case FEED_RENAMED: return on_renamed(b, f->name);
-    case FEED_GONE: b->gone = true; return 0;
+    case FEED_GONE: set_gone(b); return 0;
     }
     return -EBADMSG;
 }
@@ -411,7 +499,7 @@ int boxes_feed(struct boxes *all, uint64_t id, str item)
     r = apply(b, &f);
     b->modseq = MAX(b->modseq, f.modseq);
     if (r < 0) /* what is here is not what the store has */
-        b->gone = true;
+        set_gone(b);
     if (b->views) {
         tell_views(b);
         return r == -ENOMEM ? 0 : r;
@@ -426,14 +514,9 @@ int boxes_feed(struct boxes *all, uint64_t id, str item)
 void boxes_sweep(struct boxes *all, uint64_t now)
 {
     for (;;) {
-        struct box *oldest = NULL;
-        for (struct box *b = all->first; b; b = b->next)
-            if (!b->views && (!oldest || b->unused_since < oldest->unused_since))
-                oldest = b;
+        struct box *oldest = oldest_unused(all);
         if (!oldest || (now - oldest->unused_since < BOX_UNUSED_MS && all->n_messages <= BOXES_MESSAGES_MAX))
             return;
-        if (!oldest->gone)
-            all->forget(all->arg, oldest->id);
-        box_free(oldest);
+        let_go(all, oldest);
     }
 }

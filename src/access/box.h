@@ -49,6 +49,7 @@ struct box {
 
 struct boxes { /* all that role access holds */
     struct map by_id;       /* 8 bytes id -> box */
+    struct map by_name;     /* account, NUL, name -> box; not of those that are gone */
     struct box *first;
     size_t n_messages;      /* of all */
     char logs[16][65]; size_t n_logs;
@@ -60,16 +61,24 @@ void boxes_done(struct boxes *b);
 /* The store has gone: no box is current any more. Those with views are marked gone (sessions end), others freed. */
 void boxes_store_down(struct boxes *b);
 struct box *boxes_find(struct boxes *b, uint64_t id);
+/* The one that is here and current, or NULL: then the store must be asked. */
+struct box *boxes_named(struct boxes *b, str account, str name);
 /* After MAILBOX_OPENED with a snapshot: makes the box (or replaces one without views). Takes fd. NULL: damaged, no
  * memory. */
 struct box *boxes_load(struct boxes *b, uint64_t id, str account, str name, int fd);
 /* A FEED frame. 0; -EBADMSG. Items at or below box->lsn, or of an unknown box, are passed over. Calls view->changed for
  * every view that has something to tell now. */
 int boxes_feed(struct boxes *b, uint64_t id, str item);
+/* The store has taken a change of flags that its feed will tell later: as there, at once. The messages of the ranges of
+ * indices that are not gone get the MODSEQ if the change makes a difference. */
+struct box_flagging { uint8_t op; uint8_t flags; uint64_t keywords; uint64_t lsn, modseq; }; /* op: enum imap_store_op */
+struct box_range;
+void box_flag(struct box *b, const struct box_range *ranges, size_t n, const struct box_flagging *f);
 /* Frees boxes without views, the longest unused first, while there are more than that many messages in all or boxes
  * unused for longer than BOX_UNUSED_MS. Call now and then. */
 #define BOXES_MESSAGES_MAX ((size_t)2000000)
 #define BOX_UNUSED_MS 600000
+#define BOXES_KEPT_MAX 512 /* if there are so many, a new one takes the place of the longest unused (boxes_load) */
 void boxes_sweep(struct boxes *b, uint64_t now);
 str box_log_name(const struct box *b, const struct box_message *m);
 /* Index of the first message that is not \\Seen, SIZE_MAX without one. Amortized O(1). */
@@ -89,6 +98,7 @@ struct box_view {
     size_t n_holes, cap_holes; /* indices in it that were told to be expunged, or never shown; ascending */
     uint64_t next_change;      /* number of the change of flags to be told next */
     uint64_t next_expunge;     /* the same of expunges */
+    uint32_t *due; size_t n_due, due_at; /* changes of flags that are being told (box_view.c: changed()) */
     bool lost;                 /* it was so far behind that what happened is forgotten: end the session */
     uint32_t recent_from;      /* UIDs from here on are \Recent here */
     uint64_t silent_lsn;       /* a change of flags that this session made and need not hear of */
@@ -125,3 +135,5 @@ struct box_tell { bool expunges; bool vanished; bool uid; bool modseq; bool rev2
  * RECENT, FETCH with FLAGS (and UID, MODSEQ if wanted). With `expunges` indices of messages may change (box_tidy), so
  * nobody may keep ranges over it. The buf's error, -ENOMEM, or -ESTALE for a view that is lost. */
 int box_view_tell(struct box_view *v, const struct box_tell *how, struct buf *out);
+/* There were more changes of flags than it told at once (64 KiB and a little): call again when they are out. */
+bool box_view_more(const struct box_view *v);

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include "base/codec.h"
 
+#define TELL_HIGH ((size_t)64 * 1024)
+
 static uint64_t change_end(const struct box *b) { return b->first_change + b->n_changes; }
 
 /* How many of the holes are at an index below it. */
@@ -112,6 +114,7 @@ void box_view_close(struct box_view *v, uint64_t now)
     if (v->next)
         v->next->prev = v->prev;
     free(TAKE(v->holes));
+    free(TAKE(v->due));
     v->box = NULL;
     b->unused_since = now;
     if (b->views)
@@ -243,7 +246,12 @@ bool box_walk_next(struct box_walk *w, size_t *out_index, uint32_t *out_seq)
 bool box_view_news(const struct box_view *v)
 {
     uint64_t end = change_end(v->box);
-    return v->lost || v->box->gone || v->shown < v->box->n || v->next_change < end || v->next_expunge < end;
+    return v->lost || v->box->gone || v->shown < v->box->n || v->due || v->next_change < end || v->next_expunge < end;
+}
+
+bool box_view_more(const struct box_view *v)
+{
+    return !v->lost && (v->due || v->next_change < change_end(v->box));
 }
 
 static int by_number(const void *a, const void *b)
@@ -252,26 +260,27 @@ static int by_number(const void *a, const void *b)
     return x < y ? -1 : x > y;
 }
 
-/* The indices of one kind of change from `from` on, sorted, each once; silent ones (of the session's own) have been
- * left out, or alone are taken. NULL without memory. */
-enum which { OF_FLAGS, OF_SILENT, OF_EXPUNGES };
-static uint32_t *changed(const struct box_view *v, uint64_t from, enum which which, size_t *out_n)
+/* The changes from `from` on, sorted by the messages, each of them once: their indices, doubled, and one more if the
+ * change was a silent one (of the session's own). NULL without memory. */
+static uint32_t *changed(const struct box_view *v, uint64_t from, bool expunged, size_t *out_n)
 {
     const struct box *b = v->box;
     size_t begin = (size_t)(from - b->first_change), n = 0, kept = 0;
     uint32_t *list = malloc((b->n_changes - begin + 1) * sizeof(*list));
+    bool sorted = true;
     if (!list)
         return NULL;
     for (size_t i = begin; i < b->n_changes; i++) {
         const struct box_change *c = &b->changes[i];
-        bool silent = v->silent_lsn && c->lsn == v->silent_lsn;
-        enum which is = c->expunged ? OF_EXPUNGES : silent ? OF_SILENT : OF_FLAGS;
-        if (is == which)
-            list[n++] = c->index;
+        if (c->expunged != expunged)
+            continue;
+        list[n++] = 2 * c->index + (!expunged && v->silent_lsn && c->lsn == v->silent_lsn);
+        sorted = sorted && (n == 1 || list[n - 2] <= list[n - 1]);
     }
-    qsort(list, n, sizeof(*list), by_number);
+    if (!sorted)
+        qsort(list, n, sizeof(*list), by_number);
     for (size_t i = 0; i < n; i++)
-        if (kept == 0 || list[kept - 1] != list[i])
+        if (kept == 0 || list[kept - 1] / 2 != list[i] / 2)
             list[kept++] = list[i];
     *out_n = kept;
     return list;
@@ -321,12 +330,12 @@ static void put_expunges(const struct box_view *v, const uint32_t *list, size_t 
 static int tell_expunges(struct box_view *v, bool vanished, struct buf *out)
 {
     size_t n, known = 0;
-    uint32_t *list = changed(v, v->next_expunge, OF_EXPUNGES, &n);
+    uint32_t *list = changed(v, v->next_expunge, true, &n);
     if (!list)
         return -ENOMEM;
     for (size_t i = 0; i < n; i++)
-        if (box_view_has(v, list[i])) /* of the others it never heard */
-            list[known++] = list[i];
+        if (box_view_has(v, list[i] / 2)) /* of the others it never heard */
+            list[known++] = list[i] / 2;
     int r = room_for_holes(v, known);
     if (r == 0 && known) {
         if (vanished)
@@ -381,7 +390,7 @@ static void put_news(const struct box_view *v, size_t index, const struct box_te
     }
     if (flags) {
         buf_add(out, S("FLAGS "));
-        box_put_flags(out, v->box, m, box_view_recent(v, m));
+        box_put_flags(out, v->box, m, !how->rev2 && box_view_recent(v, m));
     }
     if (how->modseq) {
         buf_add(out, flags ? S(" MODSEQ (") : S("MODSEQ ("));
@@ -391,23 +400,34 @@ static void put_news(const struct box_view *v, size_t index, const struct box_te
     buf_add(out, S(")\r\n"));
 }
 
-/* old: messages that the session knew before; of others it has not asked for the flags yet. */
-static int tell_flags(struct box_view *v, size_t old, const struct box_tell *how, enum which which, struct buf *out)
+/* A line may be as long as all keywords together, so they are written as the output takes them. old: messages that the
+ * session knew before; of others it has not asked for the flags yet. */
+static int tell_flags(struct box_view *v, size_t old, const struct box_tell *how, struct buf *out)
 {
-    size_t n;
-    uint32_t *list = changed(v, v->next_change, which, &n);
-    if (!list)
-        return -ENOMEM;
-    for (size_t i = 0; i < n && list[i] < old; i++)
-        put_news(v, list[i], how, which == OF_FLAGS, out);
-    free(list);
+    if (!v->due && v->next_change < change_end(v->box)) {
+        v->due = changed(v, v->next_change, false, &v->n_due);
+        if (!v->due)
+            return -ENOMEM;
+        while (v->n_due && v->due[v->n_due - 1] / 2 >= old)
+            v->n_due--;
+        v->due_at = 0;
+        v->next_change = change_end(v->box);
+        v->silent_lsn = 0;
+    }
+    for (; v->due_at < v->n_due && out->n < TELL_HIGH; v->due_at++)
+        put_news(v, v->due[v->due_at] / 2, how, !(v->due[v->due_at] & 1), out);
+    if (v->due_at == v->n_due) {
+        free(TAKE(v->due));
+        v->n_due = v->due_at = 0;
+    }
     return 0;
 }
 
 static bool may_tidy(const struct box_view *v)
 {
     const struct box *b = v->box;
-    return b->n_gone >= 32 && b->views == v && !v->next && v->shown == b->n && v->n_holes == b->n_gone;
+    return b->n_gone >= 32 && b->views == v && !v->next && v->shown == b->n && v->n_holes == b->n_gone &&
+           !box_view_more(v);
 }
 
 int box_view_tell(struct box_view *v, const struct box_tell *how, struct buf *out)
@@ -419,13 +439,8 @@ int box_view_tell(struct box_view *v, const struct box_tell *how, struct buf *ou
         r = tell_expunges(v, how->vanished, out);
     if (r == 0)
         r = tell_new(v, how->rev2, out);
-    if (r == 0 && v->next_change < end) {
-        r = tell_flags(v, old, how, OF_FLAGS, out);
-        if (r == 0 && how->modseq && v->silent_lsn)
-            r = tell_flags(v, old, how, OF_SILENT, out);
-        v->next_change = end;
-        v->silent_lsn = 0;
-    }
+    if (r == 0)
+        r = tell_flags(v, old, how, out);
     if (r == 0 && how->expunges && may_tidy(v))
         tidy(v->box);
     return r < 0 ? r : out->failed;

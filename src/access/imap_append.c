@@ -2,6 +2,7 @@
  * into the role's own receive log as it is, with a card made while it streams by, and the reply is given when the log
  * is durable and the store has placed every one of them. A client that leaves meanwhile has appended all the same. */
 #include <errno.h>
+#include <sys/statvfs.h>
 #include "access/imap_session.h"
 #include "base/date.h"
 #include "message/card.h"
@@ -188,6 +189,14 @@ static bool on_may(struct store_call *c, struct ipc_frame *f)
     return false;
 }
 
+static bool room_for(const struct imap_session *s, uint64_t size)
+{
+    struct statvfs fs;
+    if (fstatvfs(s->access->role->data_dir, &fs) < 0)
+        return true;
+    return (uint64_t)fs.f_bavail * fs.f_frsize >= s->config->conf->min_free + size;
+}
+
 static str trouble(const struct imap_session *s, const struct imap_append *ap, str *out_code)
 {
     const struct log_writer *log = &s->access->log;
@@ -203,7 +212,9 @@ static str trouble(const struct imap_session *s, const struct imap_append *ap, s
     *out_code = S("UNAVAILABLE");
     if (!log->log || log->dead)
         return S("The disk of this host has failed; try again later");
-    return log_writer_backlog(log) > BACKLOG_MAX ? S("This host is busy placing mail; try again later") : STR_NONE;
+    if (log_writer_backlog(log) > BACKLOG_MAX)
+        return S("This host is busy placing mail; try again later");
+    return room_for(s, ap->size) ? STR_NONE : S("Not enough disk space; try again later");
 }
 
 static void on_message(struct imap_session *s, const struct imap_append *ap)
@@ -252,8 +263,8 @@ static void on_data(struct imap_session *s, str piece)
     int r = 0;
     if (!m || st->failed)
         return;
-    if (!m->binary && str_chr(piece, '\0') >= 0) {
-        fail(st, S("CANNOT"), S("A message with NUL needs literal8"));
+    if (str_chr(piece, '\0') >= 0) { /* it could be fetched as a literal8 alone (RFC 3516 4.4) */
+        fail(st, m->binary ? S("UNKNOWN-CTE") : S("CANNOT"), S("A message may not have NUL in it"));
         return;
     }
     m->size += piece.n;

@@ -162,16 +162,19 @@ static void test_refusals(void **state)
     may(&p, "Work", 4, 1, STORE_DONE);
     client_expect(&c, "f BAD");
     play_quiet(&p, p.peer[ROLE_STORE], 200); /* nothing was written */
-    client_send(&c, str_of("g APPEND Work ~{4+}\r\nx\0y\n\r\n", 27)); /* literal8 may */
+    client_send(&c, str_of("g APPEND Work ~{4+}\r\nx\0y\n\r\n", 27)); /* nobody could read it (RFC 3516 4.4) */
+    may(&p, "Work", 4, 1, STORE_DONE);
+    client_expect(&c, "g NO [UNKNOWN-CTE]");
+    client_send(&c, S("h APPEND Work ~{4+}\r\nx-y\n\r\n")); /* literal8 without it */
     may(&p, "Work", 4, 1, STORE_DONE);
     _cleanup_arena_ struct arena a = ARENA(1 << 20);
     struct message_record m;
     str content;
     struct log_position at = synced(&p);
     read_record(&p, at.segment, SEGMENT_HEADER_SIZE, &a, &content, &m);
-    assert_true(str_eq(content, str_of("x\0y\n", 4)));
+    assert_true(str_eq(content, S("x-y\n")));
     placed(&p, m.number, 0); /* the mailbox has gone meanwhile */
-    client_expect(&c, "g NO [TRYCREATE]");
+    client_expect(&c, "h NO [TRYCREATE]");
     play_stop(&p);
 }
 

@@ -12,6 +12,7 @@ struct runs { struct buf text; uint32_t first, last; };
 struct change_state {
     const struct imap_command *command;
     struct box_range *ranges; size_t n, at; /* messages it is about; how many were asked for */
+    size_t asked_from;     /* the first of the question that is out */
     uint64_t modseq;       /* of the mailbox before */
     struct buf failed;     /* u32 UIDs that failed UNCHANGEDSINCE, ascending */
     size_t failed_at;
@@ -165,13 +166,45 @@ static enum imap_step put_unchanged(struct imap_session *s)
 
 static void ask_flags(struct imap_session *s);
 
+/* Keywords that the mailbox has as bits; false: one is new to it. */
+static bool known_keywords(const struct box *b, const struct imap_flags *f, uint64_t *out)
+{
+    *out = 0;
+    for (size_t i = 0; i < f->n_keywords; i++) {
+        int bit = box_keyword(b, f->keywords[i]);
+        if (bit < 0)
+            return false;
+        *out |= 1ull << bit;
+    }
+    return true;
+}
+
+/* imap_flag_sync no: what the store will do is known here. */
+static bool may_be_early(const struct imap_session *s, const struct imap_store *q)
+{
+    uint64_t keywords;
+    return !s->config->conf->imap_flag_sync && !q->has_unchangedsince &&
+           known_keywords(s->view.box, &q->flags, &keywords);
+}
+
+/* The store has taken it, and its feed comes later. */
+static void flag_now(struct imap_session *s, uint64_t lsn, uint64_t modseq)
+{
+    const struct change_state *st = state_of(s);
+    const struct imap_store *q = &st->command->store;
+    struct box_flagging f = { .op = (uint8_t)q->op, .flags = (uint8_t)(q->flags.system & ~(uint32_t)IMAP_RECENT),
+                              .lsn = lsn, .modseq = modseq };
+    known_keywords(s->view.box, &q->flags, &f.keywords);
+    box_flag(s->view.box, st->ranges + st->asked_from, st->at - st->asked_from, &f);
+}
+
 static bool on_flagged(struct store_call *c, struct ipc_frame *f)
 {
     struct imap_session *s = imap_asker(c);
     struct change_state *st = state_of(s);
     uint8_t verdict = f ? unpack_u8(&f->in) : 0;
     bool last = !f || unpack_u8(&f->in) || verdict != STORE_DONE;
-    uint64_t lsn = f ? unpack_u64(&f->in) : 0;
+    uint64_t lsn = f ? unpack_u64(&f->in) : 0, modseq = f ? unpack_u64(&f->in) : 0;
     uint32_t n = f ? unpack_u32(&f->in) : 0;
     for (uint32_t i = 0; i < n && !f->in.bad; i++)
         pack_u32(&st->failed, unpack_u32(&f->in));
@@ -184,6 +217,8 @@ static bool on_flagged(struct store_call *c, struct ipc_frame *f)
     }
     if (st->command->store.silent)
         s->view.silent_lsn = lsn;
+    if (modseq)
+        flag_now(s, lsn, modseq);
     if (st->at < st->n) {
         imap_session_tell(s, false);
         ask_flags(s);
@@ -206,7 +241,9 @@ static void ask_flags(struct imap_session *s)
     const struct imap_store *q = &state_of(s)->command->store;
     struct buf b;
     imap_ask(s, &b);
+    state_of(s)->asked_from = state_of(s)->at;
     pack_u64(&b, s->view.box->id);
+    pack_u8(&b, may_be_early(s, q));
     pack_u8(&b, (uint8_t)q->op);
     pack_u32(&b, q->flags.system & ~(uint32_t)IMAP_RECENT);
     pack_u64(&b, q->has_unchangedsince ? q->unchangedsince : UINT64_MAX);

@@ -1,4 +1,4 @@
-/* STORE, EXPUNGE, COPY and MOVE against a store that the test plays; IDLE and the rules of when news are told. */
+/* STORE, EXPUNGE, COPY and MOVE against a store that the test plays, and the rules of when news are told. */
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -16,13 +16,14 @@ static void expect_ranges(struct role_play *p, const uint32_t *want, uint32_t n)
     assert_true(unpack_end(&p->in));
 }
 
-struct flag { uint8_t op; uint32_t system; uint64_t since; const char *keyword; uint32_t ranges[4], n; };
+struct flag { uint8_t op; uint32_t system; uint64_t since; const char *keyword; uint32_t ranges[4], n; bool early; };
 
 /* The next FLAG must be that: its number. */
 static uint64_t expect_flag(struct role_play *p, const struct flag *want)
 {
     uint64_t request = play_request(p, IPC_FLAG);
     assert_int_equal(unpack_u64(&p->in), PLAY_MAILBOX);
+    assert_int_equal(unpack_u8(&p->in), want->early);
     assert_int_equal(unpack_u8(&p->in), want->op);
     assert_int_equal(unpack_u32(&p->in), want->system);
     assert_int_equal(unpack_u64(&p->in), want->since);
@@ -38,6 +39,7 @@ static void flagged(struct role_play *p, uint64_t request, uint64_t lsn, uint32_
     struct buf b = play_answer(request, STORE_DONE);
     pack_u8(&b, 1);
     pack_u64(&b, lsn);
+    pack_u64(&b, 0);
     pack_u32(&b, failed ? 1 : 0);
     if (failed)
         pack_u32(&b, failed);
@@ -54,7 +56,6 @@ static void test_store(void **state)
     play_selected(&p, &c, mail, 4);
     play_imap(&p, &d);
     client_send(&d, S("s EXAMINE INBOX\r\n"));
-    play_opens(&p, STORE_DONE, -1);
     client_until(&d, "s OK");
     /* what was so already is answered too */
     client_send(&c, S("a STORE 1:2,4 +FLAGS (\\Seen)\r\n"));
@@ -75,6 +76,39 @@ static void test_store(void **state)
     flagged(&p, request, 7, 0);
     client_expect(&c, "* 3 FETCH (UID 13 FLAGS (\\Draft \\Recent))");
     client_expect(&c, "b OK");
+    play_stop(&p);
+}
+
+/* imap_flag_sync no: the answer comes before the feed, and the feed says nothing new then. */
+static void test_store_before_it_is_durable(void **state)
+{
+    (void)state;
+    _cleanup_play_ struct role_play p;
+    _cleanup_client_ struct play_client c = { .fd = -1 };
+    play_access(&p, "imap_flag_sync no\n");
+    play_imap(&p, &c);
+    play_selected(&p, &c, mail, 4);
+    client_send(&c, S("a UID STORE 11:12 +FLAGS (\\Flagged)\r\n"));
+    struct flag want = { 1, IMAP_FLAGGED, UINT64_MAX, NULL, { 11, 12 }, 1, true };
+    uint64_t request = expect_flag(&p, &want);
+    struct buf b = play_answer(request, STORE_DONE);
+    pack_u8(&b, 1);
+    pack_u64(&b, 50);
+    pack_u64(&b, 50);
+    pack_u32(&b, 0);
+    play_reply(&p, IPC_FLAGGED, &b);
+    client_expect(&c, "* 1 FETCH (UID 11 FLAGS (\\Flagged");
+    client_expect(&c, "* 2 FETCH (UID 12 FLAGS (\\Flagged");
+    client_expect(&c, "a OK");
+    play_feed_flags(&p, 49, 11, IMAP_SEEN); /* of an older change: it is no longer so */
+    play_feed_flags(&p, 50, 12, IMAP_FLAGGED);
+    client_send(&c, S("b NOOP\r\n"));
+    client_expect(&c, "b OK");
+    client_send(&c, S("c UID STORE 11 +FLAGS (new)\r\n")); /* which bit it gets is the store's to say */
+    want = (struct flag){ 1, 0, UINT64_MAX, "new", { 11, 11 }, 1, false };
+    request = expect_flag(&p, &want);
+    flagged(&p, request, 51, 0);
+    client_until(&c, "c OK");
     play_stop(&p);
 }
 
@@ -99,6 +133,7 @@ static void test_conditional_store(void **state)
     client_send(&c, S("c STORE 1 +FLAGS ($X)\r\n"));
     struct buf b = play_answer(expect_flag(&p, &(struct flag){ 1, 0, UINT64_MAX, "$X", { 11, 11 }, 1 }), STORE_LIMIT);
     pack_u8(&b, 1);
+    pack_u64(&b, 0);
     pack_u64(&b, 0);
     pack_u32(&b, 0);
     play_reply(&p, IPC_FLAGGED, &b);
@@ -189,41 +224,6 @@ static void test_copy_and_move(void **state)
     play_stop(&p);
 }
 
-static void test_idle(void **state)
-{
-    (void)state;
-    _cleanup_play_ struct role_play p;
-    _cleanup_client_ struct play_client c = { .fd = -1 };
-    play_access(&p, "imap_keepalive 1s\n");
-    play_imap(&p, &c);
-    play_selected(&p, &c, mail, 4);
-    client_talk(&c, "a IDLE\r\n", "+");
-    play_feed_arrived(&p, 5, 15);
-    client_expect(&c, "* 5 EXISTS");
-    client_expect(&c, "* 5 RECENT");
-    play_feed_flags(&p, 6, 15, IMAP_SEEN);
-    client_expect(&c, "* 5 FETCH (FLAGS (\\Seen \\Recent))");
-    play_feed_expunged(&p, 7, 11);
-    client_expect(&c, "* 1 EXPUNGE");
-    struct buf item = BUF(FEED_ITEM_MAX); /* a keyword's first use */
-    feed_begin(&item, FEED_KEYWORD, 8, 8);
-    pack_u8(&item, 0);
-    pack_str(&item, S("$New"));
-    play_feed(&p, &item, 0);
-    play_feed_flags(&p, 9, 12, 0);
-    client_expect(&c, "* FLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft $New)");
-    client_expect(&c, "* OK [PERMANENTFLAGS (");
-    client_expect(&c, "* 1 FETCH (FLAGS (\\Recent))");
-    client_expect(&c, "* OK Still here");
-    client_talk(&c, "DONE\r\n", "a OK");
-    play_feed_expunged(&p, 10, 12);
-    client_talk(&c, "b CAPABILITY\r\n", "* CAPABILITY"); /* no news without a command that may tell them */
-    client_expect(&c, "b OK");
-    client_talk(&c, "c NOOP\r\n", "* 1 EXPUNGE");
-    client_expect(&c, "c OK");
-    play_stop(&p);
-}
-
 /* More news than the output holds: they come in pieces, the reply behind them. */
 static void test_a_flood_of_news(void **state)
 {
@@ -260,10 +260,10 @@ int main(void)
     signal(SIGPIPE, SIG_IGN);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_store),
+        cmocka_unit_test(test_store_before_it_is_durable),
         cmocka_unit_test(test_conditional_store),
         cmocka_unit_test(test_expunges_wait_where_numbers_must_stay),
         cmocka_unit_test(test_copy_and_move),
-        cmocka_unit_test(test_idle),
         cmocka_unit_test(test_a_flood_of_news),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

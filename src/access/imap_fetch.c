@@ -7,7 +7,7 @@
 #include <errno.h>
 #include "access/object_id.h"
 
-enum { SEEN_A_FRAME = 5000 };
+enum { SEEN_A_FRAME = 5000, LOOK = 64 };
 #define PAIRS_MAX ((size_t)64 * 1024 * 1024)
 
 static void fetch_free(struct fetch *f)
@@ -198,7 +198,7 @@ static enum reader_result next_message(struct fetch *f)
                 continue;
         }
         f->at_hand = true;
-        f->begun = f->has_parsed = f->damaged = false;
+        f->begun = f->has_parsed = f->damaged = f->measuring = false;
         f->item = 0;
         enum reader_result e = acquire(f);
         if (e != READER_GONE)
@@ -225,9 +225,12 @@ static int put_message(struct fetch *f)
             break;
         if (out->n >= IMAP_OUTPUT_HIGH)
             return 0;
-        if (f->item)
+        if (f->item && !f->measuring)
             buf_addc(out, ' ');
-        put_item(f, &f->items[f->item++]);
+        put_item(f, &f->items[f->item]);
+        f->item += !f->measuring;
+        if (f->measuring || (f->needs && imap_session_turn_over(f->session)))
+            return 0;
     }
     buf_add(out, S(")\r\n"));
     note_seen(f);
@@ -255,8 +258,8 @@ static enum imap_step step_messages(struct fetch *f)
     struct imap_session *s = f->session;
     struct buf *out = imap_out(s);
     bool good = go_on(f);
-    while (good) {
-        if (out->n >= IMAP_OUTPUT_HIGH)
+    for (unsigned n = 0; good; n++) {
+        if (out->n >= IMAP_OUTPUT_HIGH || (n && (f->needs || n % LOOK == 0) && imap_session_turn_over(s)))
             return IMAP_STEP_MORE;
         enum reader_result e = f->begun ? READER_READY : next_message(f);
         if (e == READER_WAIT)
@@ -294,6 +297,7 @@ static bool step_seen(struct fetch *f)
     s->call.answer = seen_answer;
     store_call_begin(&s->access->calls, &s->call, &b, trace_id_str(&s->id));
     pack_u64(&b, s->view.box->id);
+    pack_u8(&b, 0);
     pack_u8(&b, IMAP_STORE_ADD);
     pack_u32(&b, IMAP_SEEN);
     pack_u64(&b, UINT64_MAX);

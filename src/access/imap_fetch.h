@@ -39,6 +39,8 @@ struct fetch {
     uint64_t from, to;              /* of prefix and content together */
     struct buf scratch; size_t scratch_at;
     struct part_decoder decoder; uint64_t skip, left;
+    /* a part is read through its decoder to know its size; the item is put again when that goes on */
+    bool measuring, measured_nul; uint64_t measured_at, measured;
     /* what the end will be told */
     struct buf seen;                /* pairs of UIDs, u32 each: not \Seen before */
     size_t seen_index, seen_at;
@@ -56,7 +58,7 @@ static inline const struct box_message *fetch_message(const struct fetch *f)
 int fetch_prepare(struct fetch *f);
 /* The parts of the message at hand: there is at least one. False: damaged, or no memory. */
 bool fetch_parse(struct fetch *f);
-/* Writes the item with its label, or begins its literal. */
+/* Writes the item with its label, or begins its literal. f->measuring: it is not complete, call again. */
 void fetch_put_section(struct fetch *f, const struct fetch_item *i);
 /* Writes more of the literal under way. 1: it is complete; 0: the output is high; negative: it cannot be completed. */
 int fetch_put_literal(struct fetch *f);

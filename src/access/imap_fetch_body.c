@@ -80,6 +80,7 @@ static void put_section_name(struct buf *b, const struct imap_fetch_item *said, 
     buf_addc(b, ']');
 }
 
+/* Of the items that are sections. */
 static int prepare_label(struct fetch *f, struct fetch_item *i)
 {
     static const str names[] = {
@@ -89,6 +90,8 @@ static int prepare_label(struct fetch *f, struct fetch_item *i)
     };
     _cleanup_buf_ struct buf b = BUF(IMAP_COMMAND_MAX * 2);
     enum imap_fetch_kind kind = i->said->kind;
+    if (kind >= ARRAY_LEN(names) || !names[kind].n)
+        return 0;
     buf_add(&b, names[kind]);
     if (kind == IMAP_FETCH_SECTION || kind == IMAP_FETCH_BINARY || kind == IMAP_FETCH_BINARY_SIZE)
         put_section_name(&b, i->said, imap_server_utf8(f->session->engine));
@@ -367,29 +370,31 @@ static void put_fields(struct fetch *f, const struct fetch_item *i)
     f->literal = LITERAL_TEXT;
 }
 
-/* Reads a part through its decoder: counts, and looks for a NUL. */
-static int measure(struct fetch *f, const struct mime_part *p, enum part_encoding encoding, uint64_t *out_n,
-                   bool *out_nul)
+/* Reads a part through its decoder: counts, and looks for a NUL. 1: measured; 0: it takes longer than this turn. */
+static int measure(struct fetch *f, const struct mime_part *p, enum part_encoding encoding)
 {
-    struct part_decoder d;
-    uint64_t n = 0;
-    bool nul = false;
-    part_decode_begin(&d, encoding);
-    for (uint64_t at = p->body_off; at <= p->end_off;) {
-        str s = at < p->end_off ? message_reader_view(f->reader, at, (size_t)MIN(p->end_off - at, (uint64_t)PIECE))
-                                : STR_NONE;
-        if (at < p->end_off && !s.n)
+    if (!f->measuring) {
+        part_decode_begin(&f->decoder, encoding);
+        f->measured_at = p->body_off;
+        f->measured = 0;
+        f->measured_nul = false;
+        f->measuring = true;
+    }
+    do {
+        uint64_t at = f->measured_at, left = at < p->end_off ? p->end_off - at : 0;
+        str s = left ? message_reader_view(f->reader, at, (size_t)MIN(left, (uint64_t)PIECE)) : STR_NONE;
+        if (left && !s.n)
             return -EIO;
         buf_clear(&f->scratch);
-        int r = s.n ? part_decode_feed(&d, &f->scratch, s) : part_decode_end(&d, &f->scratch);
+        int r = s.n ? part_decode_feed(&f->decoder, &f->scratch, s) : part_decode_end(&f->decoder, &f->scratch);
         if (r < 0)
             return r;
-        n += f->scratch.n;
-        nul = nul || (f->scratch.n && memchr(f->scratch.p, 0, f->scratch.n));
-        at += s.n ? s.n : 1;
-    }
-    *out_n = n;
-    *out_nul = nul;
+        f->measured += f->scratch.n;
+        f->measured_nul = f->measured_nul || (f->scratch.n && memchr(f->scratch.p, 0, f->scratch.n));
+        f->measured_at += s.n;
+        if (!s.n)
+            return 1;
+    } while (!imap_session_turn_over(f->session));
     return 0;
 }
 
@@ -420,9 +425,10 @@ static void put_no_binary(struct fetch *f, const struct imap_fetch_item *said)
 
 static void put_binary(struct fetch *f, const struct imap_fetch_item *said)
 {
-    bool nul = false, size_only = said->kind == IMAP_FETCH_BINARY_SIZE;
+    bool size_only = said->kind == IMAP_FETCH_BINARY_SIZE;
     size_t at = find_part(&f->parsed, said->part, said->n_part);
     if (at == SIZE_MAX) {
+        f->measuring = false;
         put_no_binary(f, said);
         return;
     }
@@ -434,9 +440,13 @@ static void put_binary(struct fetch *f, const struct imap_fetch_item *said)
         p.encoding = STR_NONE;
     enum part_encoding encoding = part_encoding_of(p.encoding);
     uint64_t prefix = fetch_message(f)->prefix_len, n = p.end_off - p.body_off;
-    int r = encoding == PART_UNKNOWN ? -ENOTSUP
-            : encoding == PART_IDENTITY && size_only ? 0
-                                                     : measure(f, &p, encoding, &n, &nul);
+    bool known = encoding == PART_IDENTITY && size_only;
+    int r = encoding == PART_UNKNOWN ? -ENOTSUP : known ? 1 : measure(f, &p, encoding);
+    if (r == 0)
+        return;
+    f->measuring = false;
+    n = known ? n : f->measured;
+    bool nul = !known && f->measured_nul;
     f->unknown_encoding |= r == -ENOTSUP;
     f->some_damaged |= r < 0 && r != -ENOTSUP;
     if (r < 0) {
@@ -468,11 +478,13 @@ void fetch_put_section(struct fetch *f, const struct fetch_item *i)
     struct imap_fetch_item said = modern(i->said);
     uint64_t from, to;
     bool binary = said.kind == IMAP_FETCH_BINARY || said.kind == IMAP_FETCH_BINARY_SIZE;
-    buf_add(imap_out(f->session), i->label);
+    if (!f->measuring)
+        buf_add(imap_out(f->session), i->label);
     if (is_fields(&said)) {
         put_fields(f, i);
     } else if (f->damaged || !fetch_parse(f)) {
         f->some_damaged = true;
+        f->measuring = false;
         put_no_binary(f, &(struct imap_fetch_item){ .kind = binary ? said.kind : IMAP_FETCH_BINARY });
     } else if (binary) {
         put_binary(f, &said);
@@ -555,8 +567,11 @@ static int put_decoded(struct fetch *f)
         buf_add(out, s);
         f->left -= s.n;
         f->scratch_at += skipped + s.n;
-        if (f->left && f->scratch_at >= f->scratch.n && decode_more(f) < 0)
+        bool more = f->left && f->scratch_at >= f->scratch.n;
+        if (more && decode_more(f) < 0)
             return -EIO;
+        if (more && imap_session_turn_over(f->session))
+            return 0;
     }
     return 1;
 }

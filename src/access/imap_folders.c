@@ -12,6 +12,7 @@ struct folders_state {
     struct folder_tree tree;
     struct pattern *patterns; size_t n_patterns; /* in the tree's arena */
     size_t at;
+    size_t tried; bool match, level; /* of the folder under way: patterns looked at, what they said */
 };
 
 static struct folders_state *state_of(struct imap_session *s) { return s->task.state; }
@@ -87,12 +88,22 @@ static void put_status(struct imap_session *s, const struct store_folder *f, str
 
 /* LIST, LSUB, XLIST */
 
-static bool find_pattern(const struct folders_state *st, str name, bool levels_only)
+/* Does one of the patterns match, and one that ends with %? There may be thousands of them. False: the turn is over. */
+static bool try_patterns(struct imap_session *s, str name)
 {
-    for (size_t i = 0; i < st->n_patterns; i++)
-        if ((st->patterns[i].level || !levels_only) && imap_list_match(st->patterns[i].text, name))
-            return true;
-    return false;
+    struct folders_state *st = state_of(s);
+    if (!st->tried)
+        st->match = st->level = false;
+    while (st->tried < st->n_patterns && !(st->match && (st->level || s->verb != IMAP_LSUB))) {
+        const struct pattern *p = &st->patterns[st->tried++];
+        bool match = (!st->match || p->level) && imap_list_match(p->text, name);
+        st->match |= match;
+        st->level |= match && p->level;
+        if (imap_session_turn_over(s))
+            return false;
+    }
+    st->tried = 0;
+    return true;
 }
 
 struct choice { bool show, selected, childinfo; };
@@ -102,11 +113,11 @@ static struct choice choose(const struct folders_state *st, const struct folder 
     const struct imap_list *q = &st->command->list;
     bool lsub = st->command->verb == IMAP_LSUB;
     struct choice c = { .show = false };
-    if (!find_pattern(st, f->row.name, false))
+    if (!st->match)
         return c;
     if (lsub) {
         c.selected = f->row.subscribed;
-        c.show = c.selected || (f->subscribed_below && find_pattern(st, f->row.name, true));
+        c.show = c.selected || (f->subscribed_below && st->level);
         return c;
     }
     bool subscribed = q->select & IMAP_LIST_SUBSCRIBED, use = q->select & IMAP_LIST_SPECIAL_USE;
@@ -176,7 +187,7 @@ static enum imap_step list_step(struct imap_session *s)
     struct folders_state *st = state_of(s);
     for (; st->at < st->tree.n; st->at++) {
         const struct folder *f = &st->tree.folders[st->at];
-        if (imap_out(s)->n >= IMAP_OUTPUT_HIGH)
+        if (imap_out(s)->n >= IMAP_OUTPUT_HIGH || !try_patterns(s, f->row.name))
             return IMAP_STEP_MORE;
         struct choice c = choose(st, f);
         if (c.show)

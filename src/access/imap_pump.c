@@ -5,26 +5,42 @@
 #include "access/imap_session.h"
 #include "store/mailbox_role.h"
 
-enum { EVENTS_A_TURN = 256, PROGRESS_MS = 10000 };
+enum {
+    EVENTS_A_TURN = 256, INFLATE_EVENTS = 16, /* what 64 KiB of plain text count */
+    TURN_MS = 5,
+    PROGRESS_MS = 10000
+};
 
 static bool zipped(const struct imap_session *s) { return s->zip && !s->zip_pending; }
 
-/* Late text, then the reply that waits for it, as far as the output has room. True: all is out. */
+static void drop_late(struct imap_session *s)
+{
+    s->late_at = 0;
+    if (s->late.cap > 4096)
+        buf_release(&s->late);
+    s->late.n = 0;
+}
+
+/* Late text, with all that follows of news, then the reply that waits for it, as far as the output has room. True: all
+ * is out. */
 static bool move_late(struct imap_session *s)
 {
     struct buf *out = imap_out(s);
-    while (s->late_at < s->late.n) {
+    while (s->late_at < s->late.n || s->telling) {
         if (out->n >= IMAP_OUTPUT_HIGH)
             return false;
+        if (s->late_at == s->late.n) {
+            drop_late(s);
+            imap_session_tell(s, s->telling_expunges);
+            if (s->leaving)
+                return false;
+        }
         str piece = str_first(str_from(buf_str(&s->late), s->late_at), IMAP_OUTPUT_HIGH - out->n);
         if (buf_add(out, piece) < 0)
             return false;
         s->late_at += piece.n;
     }
-    s->late_at = 0;
-    if (s->late.cap > 4096)
-        buf_release(&s->late);
-    s->late.n = 0;
+    drop_late(s);
     if (s->reply.due) {
         str all = buf_str(&s->reply.text);
         s->reply.due = false;
@@ -59,6 +75,7 @@ void imap_session_tell_recent(struct imap_session *s)
 
 void imap_session_tell(struct imap_session *s, bool expunges)
 {
+    s->telling = false;
     if (!s->selected || s->view.box->gone || !box_view_news(&s->view))
         return;
     bool qresync = imap_server_qresync(s->engine), rev2 = imap_server_rev2(s->engine);
@@ -72,6 +89,8 @@ void imap_session_tell(struct imap_session *s, bool expunges)
         imap_session_leave(s, S("UNAVAILABLE"), S("Too much has happened; connect again"));
     else
         imap_session_tell_recent(s);
+    s->telling = !s->leaving && box_view_more(&s->view);
+    s->telling_expunges = expunges;
 }
 
 /* RFC 9051 7.5.1; SORT and THREAD are searches (RFC 5256 3). SELECT has just told all. */
@@ -112,7 +131,8 @@ void imap_session_done(struct imap_session *s, enum imap_result result, str code
 void imap_session_news(struct imap_session *s)
 {
     if (!s->leaving && imap_server_idling(s->engine)) {
-        imap_session_tell(s, true);
+        if (s->late_at == s->late.n) /* who does not read is told later, what is true then */
+            imap_session_tell(s, true);
         move_late(s);
     }
 }
@@ -269,6 +289,7 @@ static void handle(struct imap_session *s, const struct imap_event *ev)
     case IMAP_EV_APPEND_END:
     case IMAP_EV_APPEND_CANCEL: imap_append_event(s, ev); return;
     case IMAP_EV_ID: note_id(s, ev->command); return;
+    case IMAP_EV_SEARCH_REFUSED: buf_clear(&s->saved); return;
     case IMAP_EV_COMPRESS:
         s->zip = imap_zip_new();
         s->zip_pending = s->zip;
@@ -328,10 +349,15 @@ static enum imap_event_kind run_events(struct imap_session *s, unsigned *budget)
         if (!stops(ev.kind))
             handle(s, &ev);
     } while (!s->closing && !stops(ev.kind) && !s->task.step && !s->zip_pending && s->late_at == s->late.n &&
-             imap_out(s)->n < IMAP_OUTPUT_HIGH);
+             imap_out(s)->n < IMAP_OUTPUT_HIGH && !imap_session_turn_over(s));
     if (!s->closing)
         input_used(s, used);
     return stops(ev.kind) ? ev.kind : s->zip_pending ? IMAP_NEED_REPLY : IMAP_NEED_DRAIN;
+}
+
+bool imap_session_turn_over(const struct imap_session *s)
+{
+    return loop_env(s->conn.loop)->mono_ms() >= s->turn_end;
 }
 
 /* True: it is over. */
@@ -362,6 +388,7 @@ static enum imap_event_kind run(struct imap_session *s)
 {
     enum imap_event_kind stop = IMAP_NEED_DRAIN;
     unsigned budget = EVENTS_A_TURN;
+    s->turn_end = loop_env(s->conn.loop)->mono_ms() + TURN_MS;
     look_at_box(s);
     imap_session_news(s);
     for (;;) {
@@ -375,13 +402,17 @@ static enum imap_event_kind run(struct imap_session *s)
             if (!run_task(s, &stop))
                 return stop;
             budget--;
-            continue;
+        } else {
+            stop = run_events(s, &budget);
+            if (s->closing || s->zip_pending || (stop != IMAP_NEED_INPUT && stop != IMAP_NEED_DRAIN))
+                return stop;
+            if (stop == IMAP_NEED_INPUT && !inflate_more(s))
+                return stop;
+            if (stop == IMAP_NEED_INPUT)
+                budget -= MIN(budget, (unsigned)INFLATE_EVENTS);
         }
-        stop = run_events(s, &budget);
-        if (s->closing || s->zip_pending || (stop != IMAP_NEED_INPUT && stop != IMAP_NEED_DRAIN))
-            return stop;
-        if (stop == IMAP_NEED_INPUT && !inflate_more(s))
-            return stop;
+        if (imap_session_turn_over(s))
+            return IMAP_NEED_DRAIN;
     }
 }
 

@@ -4,13 +4,15 @@
 #include "access/imap_search.h"
 #include <errno.h>
 
-enum { SLICE_MS = 5, LOOK = 64, PIECE = 32 * 1024 };
+enum { WORK = 256, PIECE = 32 * 1024 };
 #define HITS_MAX ((size_t)1 << 30)
 #define TEXT_MAX ((size_t)8 << 20)
 
-bool search_slice_over(struct search *q)
+bool search_pauses(struct search *q)
 {
-    return q->session->access->role->env->mono_ms() >= q->slice_end;
+    bool pause = q->tried && imap_session_turn_over(q->session);
+    q->tried = true;
+    return pause;
 }
 
 static void search_free(struct search *q)
@@ -20,6 +22,7 @@ static void search_free(struct search *q)
     search_nodes_done(q);
     message_reader_free(q->reader);
     free(q->own);
+    free(q->saved);
     buf_done(&q->header);
     buf_done(&q->folded);
     buf_done(&q->hits);
@@ -73,11 +76,13 @@ static void forget_texts(struct search *q)
 
 static enum imap_step search_messages(struct search *q)
 {
-    q->slice_end = q->session->access->role->env->mono_ms() + SLICE_MS;
     forget_texts(q);
-    for (unsigned n = 1; !has_enough(q); n++) {
-        if (n % LOOK == 0 && search_slice_over(q))
+    q->tried = false;
+    q->work = 0;
+    while (!has_enough(q)) {
+        if (q->work >= WORK && imap_session_turn_over(q->session))
             return IMAP_STEP_MORE;
+        q->work %= WORK;
         if (!q->at_hand) {
             if (!box_walk_next(&q->walk, &q->index, &q->seq))
                 break;
@@ -91,8 +96,8 @@ static enum imap_step search_messages(struct search *q)
         if (e == FOUND_MORE)
             return IMAP_STEP_MORE;
         q->at_hand = false;
-        if (q->root->cost > 2)
-            n = LOOK - 1; /* content was read: look at the clock each time */
+        if (q->root->cost || !is_search(q))
+            q->work = WORK; /* something was read: look at the clock each time */
     }
     return IMAP_STEP_DONE;
 }

@@ -10,14 +10,14 @@ struct search_node { /* a key made ready; children from cheap to dear */
     const struct imap_search_key *key;
     struct search_node *children, *next;
     unsigned cost;
-    struct box_range *ranges; size_t n_ranges; /* of sets */
+    struct box_range *ranges; size_t n_ranges; /* of sets; those of "$" are the search's */
     str needle;            /* folded */
     str field; bool kept;  /* HEADER: lower case; its lines are in the cards */
     int keyword;
     int64_t moment;        /* OLDER, YOUNGER */
-    /* BODY, TEXT: where the search in the message at hand stands */
-    struct text_search *text;
-    size_t index; enum found known; bool begun, feeding;
+    size_t index; enum found known; /* what is known of the message at hand, unless memory tells it */
+    /* BODY, TEXT: where the search in it stands */
+    struct text_search *text; bool begun, feeding;
     size_t part; uint64_t at;
 };
 
@@ -32,8 +32,12 @@ struct search {
     struct search_node *root;
     struct box_range *own, *ranges; size_t n_ranges; /* that are walked; own: to be freed */
     struct box_walk walk;
+    struct box_range *saved; size_t n_saved; /* "$", resolved once */
+    size_t n_contents;     /* BODY and TEXT among the keys */
     struct message_reader *reader;
-    uint64_t done, goal, slice_end;
+    uint64_t done, goal;
+    unsigned work;         /* keys tried since the clock was looked at */
+    bool tried;            /* something was read or compared in this slice */
     /* the message at hand */
     size_t index; uint32_t seq; bool at_hand;
     struct card_text text; bool has_text, made;
@@ -62,7 +66,8 @@ static inline uint32_t search_number(const struct search *q, struct search_hit h
 {
     return q->command->uid ? q->session->view.box->messages[h.index].uid : h.seq;
 }
-bool search_slice_over(struct search *q);
+/* Asked before each key that takes time: others should have a turn first. Never before the first one of a slice. */
+bool search_pauses(struct search *q);
 
 /* imap_search_match.c */
 /* Makes the tree ready. 0; -ENOMEM; -EALREADY: a set was wrong, the command has been answered. */

@@ -8,7 +8,7 @@
 #include "message/fold.h"
 #include "message/header.h"
 
-enum { COST_MEMORY, COST_CARD, COST_HEADER, COST_CONTENT };
+enum { COST_MEMORY, COST_CARD, COST_HEADER, COST_CONTENT, COSTS };
 
 static unsigned kind_cost(enum imap_search_kind kind)
 {
@@ -48,11 +48,23 @@ static int fold_needle(struct search *q, str text, bool of_header, str *out)
 
 static int64_t now_s(const struct search *q) { return (int64_t)(q->session->access->role->env->wall_us() / 1000000); }
 
+/* "$" may stand in a search a thousand times. */
+static int use_saved(struct search *q, struct search_node *n)
+{
+    if (!q->saved && !imap_session_resolve(q->session, &n->key->set, true, &q->saved, &q->n_saved))
+        return -EALREADY;
+    n->ranges = q->saved;
+    n->n_ranges = q->n_saved;
+    return 0;
+}
+
 static int prepare_node(struct search *q, struct search_node *n)
 {
     const struct imap_search_key *k = n->key;
     switch (k->kind) {
     case IMAP_SEARCH_SET: case IMAP_SEARCH_UID:
+        if (k->set.saved)
+            return use_saved(q, n);
         if (!imap_session_resolve(q->session, &k->set, k->kind == IMAP_SEARCH_UID, &n->ranges, &n->n_ranges))
             return -EALREADY;
         return 0;
@@ -66,34 +78,43 @@ static int prepare_node(struct search *q, struct search_node *n)
         return n->field.p ? fold_needle(q, k->text, true, &n->needle) : -ENOMEM;
     case IMAP_SEARCH_SUBJECT: case IMAP_SEARCH_FROM: case IMAP_SEARCH_TO: case IMAP_SEARCH_CC: case IMAP_SEARCH_BCC:
         return fold_needle(q, k->text, true, &n->needle);
-    case IMAP_SEARCH_BODY: case IMAP_SEARCH_TEXT: {
-        int r = fold_needle(q, k->text, false, &n->needle);
-        n->index = SIZE_MAX;
-        n->text = r == 0 ? text_search_new(n->needle) : NULL;
-        return n->text ? 0 : -ENOMEM;
-    }
+    case IMAP_SEARCH_BODY: case IMAP_SEARCH_TEXT:
+        q->n_contents++;
+        return fold_needle(q, k->text, false, &n->needle) < 0 || n->needle.n > TEXT_SEARCH_NEEDLE_MAX ? -ENOMEM : 0;
     default: return 0;
     }
 }
 
-/* Behind all that are not dearer. */
-static void insert_child(struct search_node *parent, struct search_node *child)
+struct children { struct search_node *first, **end; };
+
+static void add_child(struct children of[COSTS], struct search_node *child)
+{
+    struct children *c = &of[child->cost];
+    *(c->first ? c->end : &c->first) = child;
+    c->end = &child->next;
+}
+
+/* Those that are cheap first. */
+static void join_children(struct search_node *parent, struct children of[COSTS])
 {
     struct search_node **at = &parent->children;
-    while (*at && (*at)->cost <= child->cost)
-        at = &(*at)->next;
-    child->next = *at;
-    *at = child;
-    parent->cost = MAX(parent->cost, child->cost);
+    for (unsigned cost = 0; cost < COSTS; cost++)
+        if (of[cost].first) {
+            *at = of[cost].first;
+            at = of[cost].end;
+            parent->cost = MAX(parent->cost, cost);
+        }
 }
 
 /* The tree is at most 64 deep (imap_parse()). */
 static int make_node(struct search *q, const struct imap_search_key *k, struct search_node **out)
 {
     struct search_node *n = ARENA_NEW(&q->arena, struct search_node);
+    struct children children[COSTS] = { 0 };
     if (!n)
         return -ENOMEM;
     n->key = k;
+    n->index = SIZE_MAX;
     n->cost = kind_cost(k->kind);
     *out = n;
     int r = prepare_node(q, n);
@@ -101,23 +122,25 @@ static int make_node(struct search *q, const struct imap_search_key *k, struct s
         struct search_node *child = NULL;
         r = make_node(q, c, &child);
         if (child)
-            insert_child(n, child);
+            add_child(children, child);
     }
+    join_children(n, children);
     return r;
 }
 
-static void nodes_done(struct search_node *n)
+static void nodes_done(const struct search *q, struct search_node *n)
 {
     for (; n; n = n->next) {
-        free(TAKE(n->ranges));
+        if (n->ranges != q->saved)
+            free(n->ranges);
         text_search_free(TAKE(n->text));
-        nodes_done(n->children);
+        nodes_done(q, n->children);
     }
 }
 
 void search_nodes_done(struct search *q)
 {
-    nodes_done(TAKE(q->root));
+    nodes_done(q, TAKE(q->root));
 }
 
 /* If the search is confined to a set, only that is walked. */
@@ -315,8 +338,27 @@ static enum found match_any(struct search *q, struct search_node *n)
     return FOUND_NO;
 }
 
+/* A key that takes time is tried once for each message, however often the search is begun again from the top: there may
+ * be thousands of them. */
+static enum found match_once(struct search *q, struct search_node *n)
+{
+    bool same = n->index == q->index;
+    if (same && (n->known == FOUND_YES || n->known == FOUND_NO))
+        return n->known;
+    if (!(same && n->begun) && search_pauses(q))
+        return FOUND_MORE;
+    if (!same)
+        n->begun = false;
+    n->index = q->index;
+    n->known = n->cost == COST_CONTENT  ? search_content(q, n)
+               : n->cost == COST_HEADER ? search_header(q, n, n->field)
+                                        : match_card(q, n);
+    return n->known;
+}
+
 enum found search_match(struct search *q, struct search_node *n)
 {
+    q->work++;
     switch (n->key->kind) {
     case IMAP_SEARCH_AND: return match_all(q, n);
     case IMAP_SEARCH_OR: return match_any(q, n);
@@ -324,10 +366,6 @@ enum found search_match(struct search *q, struct search_node *n)
         enum found e = match_all(q, n);
         return e == FOUND_YES ? FOUND_NO : e == FOUND_NO ? FOUND_YES : e;
     }
-    case IMAP_SEARCH_BODY: case IMAP_SEARCH_TEXT: return search_content(q, n);
-    default: break;
+    default: return n->cost == COST_MEMORY ? yes_if(match_memory(q, n)) : match_once(q, n);
     }
-    if (n->cost == COST_MEMORY)
-        return yes_if(match_memory(q, n));
-    return n->cost == COST_CARD ? match_card(q, n) : search_header(q, n, n->field);
 }

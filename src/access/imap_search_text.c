@@ -3,10 +3,11 @@
  * looked at too; other attachments are not. One message may take many slices of time: the node remembers where it
  * stands. */
 #include "access/imap_search.h"
+#include <errno.h>
 #include "message/fold.h"
 #include "message/header.h"
 
-enum { PIECE = 256 * 1024 };
+enum { PIECE = 256 * 1024, TEXTS_KEPT = 8 };
 
 static enum found open_content(struct search *q)
 {
@@ -67,12 +68,12 @@ static enum found need_parts(struct search *q)
     struct card c = { 0 };
     bool good = e == READER_READY && card_decode(&q->parts, card, &c) == 0 &&
                 c.size == search_message(q)->content_len;
-    if (!good || c.n_parts == 0) { /* the whole content is one text */
-        struct mime_part *p = ARENA_NEW(&q->parts, struct mime_part);
-        if (!p)
+    if (!good || c.n_parts == 0 || (c.limited && c.n_parts == 1 && !c.parts[0].body_off)) {
+        struct mime_part *p = ARENA_NEW(&q->parts, struct mime_part); /* all behind the header is one text */
+        if (!p || need_header(q) != FOUND_YES)
             return FOUND_NO;
-        *p = (struct mime_part){ .body_off = c.header_len, .end_off = search_message(q)->content_len,
-                                 .type = S("text") };
+        *p = (struct mime_part){ .body_off = q->header.n - search_message(q)->prefix_len,
+                                 .end_off = search_message(q)->content_len, .type = S("text") };
         c.parts = p;
         c.n_parts = 1;
     }
@@ -99,13 +100,17 @@ static bool is_text(const struct mime_part *p)
 /* Feeds more of the part that the node stands at. FOUND_NO: it is at its end. */
 static enum found feed_part(struct search *q, struct search_node *n, const struct mime_part *p)
 {
+    if (!n->text && !(n->text = text_search_new(n->needle))) {
+        q->hits.failed = -ENOMEM;
+        return FOUND_NO;
+    }
     if (!n->feeding) {
         text_search_begin(n->text, part_encoding_of(p->encoding), p->charset);
         n->feeding = true;
         n->at = p->body_off;
     }
     while (n->at < p->end_off) {
-        if (search_slice_over(q))
+        if (search_pauses(q))
             return FOUND_MORE;
         str s = message_reader_view(q->reader, n->at, (size_t)MIN(p->end_off - n->at, (uint64_t)PIECE));
         if (!s.n)
@@ -121,6 +126,8 @@ static enum found search_parts(struct search *q, struct search_node *n)
 {
     for (; n->part < q->parsed.n_parts; n->part++) {
         const struct mime_part *p = &q->parsed.parts[n->part];
+        if (!n->feeding && n->part && search_pauses(q))
+            return FOUND_MORE;
         if (!n->feeding && n->part && in_part_header(q, n, p))
             return FOUND_YES;
         enum found e = is_text(p) ? feed_part(q, n, p) : FOUND_NO;
@@ -149,13 +156,12 @@ static enum found search_all(struct search *q, struct search_node *n)
 
 enum found search_content(struct search *q, struct search_node *n)
 {
-    if (n->index != q->index) {
-        n->index = q->index;
-        n->known = FOUND_MORE;
-        n->begun = n->feeding = false;
+    if (!n->begun) {
+        n->feeding = false;
         n->part = 0;
     }
-    if (n->known == FOUND_YES || n->known == FOUND_NO)
-        return n->known;
-    return n->known = n->needle.n ? search_all(q, n) : FOUND_YES;
+    enum found e = n->needle.n ? search_all(q, n) : FOUND_YES;
+    if (q->n_contents > TEXTS_KEPT && (e == FOUND_YES || e == FOUND_NO))
+        text_search_free(TAKE(n->text)); /* of thousands of keys one at a time has one */
+    return e;
 }

@@ -42,7 +42,7 @@ void imap_deselect(struct imap_session *s, bool closed)
     if (!s->selected)
         return;
     box_view_close(&s->view, loop_now(s->access->role->loop));
-    s->selected = s->own_delete = false;
+    s->selected = s->own_delete = s->telling = false;
     imap_server_set_selected(s->engine, false);
     buf_release(&s->saved);
     if (closed)
@@ -439,7 +439,11 @@ void imap_do_select(struct imap_session *s, const struct imap_command *c)
     }
     *st = (struct select_state){ .command = c, .tries = TRIES, .vanished = BUF(VANISHED_MAX) };
     s->task = (struct imap_task){ .step = wait, .cancel = free_state, .state = st };
-    ask(s);
+    struct box *held = boxes_named(&s->access->boxes, str_z(s->account), c->select.mailbox);
+    if (held)
+        use_box(s, held);
+    else
+        ask(s);
 }
 
 /* CLOSE, UNSELECT */

@@ -37,7 +37,6 @@ static void test_what_select_says(void **state)
     client_expect(&c, "e NO [NONEXISTENT]");
     client_talk(&c, "f FETCH 1 FLAGS\r\n", "f BAD"); /* none is selected any more */
     client_send(&c, S("g EXAMINE INBOX\r\n"));
-    play_opens(&p, STORE_DONE, -1);
     assert_true(str_eq(client_expect(&c, "* FLAGS"), S("* FLAGS (\\Answered \\Flagged \\Deleted \\Seen \\Draft)")));
     client_expect(&c, "* OK [PERMANENTFLAGS ()]");
     client_expect(&c, "* 4 EXISTS");
@@ -48,7 +47,8 @@ static void test_what_select_says(void **state)
     play_stop(&p);
 }
 
-/* The answer "held" crosses with the role letting it go: asked again, with the mailbox forgotten first. */
+/* The answer "held" (another session came first) crosses with the role letting it go: asked again, with the mailbox
+ * forgotten first. */
 static void test_held_but_gone(void **state)
 {
     (void)state;
@@ -111,12 +111,11 @@ static void answer_vanished(struct role_play *p, uint64_t since, uint32_t after,
     play_reply(p, IPC_VANISHED, &b);
 }
 
-static void resync(struct role_play *p, struct play_client *c, const char *parameters)
+static void resync(struct play_client *c, const char *parameters)
 {
     _cleanup_buf_ struct buf line = BUF(4096);
     buf_addf(&line, "q SELECT INBOX (QRESYNC (%s))\r\n", parameters);
     client_send(c, buf_str(&line));
-    play_opens(p, STORE_DONE, -1);
 }
 
 static void test_qresync(void **state)
@@ -131,28 +130,28 @@ static void test_qresync(void **state)
     play_selected(&p, &c, mail, 4);
     play_feed_flags(&p, 9, 12, 1);
     /* two pages; what the session still sees (11) and what never was (from 15 on) is not told */
-    resync(&p, &c, "1234 8");
+    resync(&c, "1234 8");
     answer_vanished(&p, 8, 0, 0, 0, 3);
     answer_vanished(&p, 8, 4, 1, 0, 10);
     client_until(&c, "* VANISHED (EARLIER) 3:4,10");
     client_expect(&c, "* 2 FETCH (UID 12 FLAGS (\\Seen) MODSEQ (9))");
     client_expect(&c, "q OK");
     /* known UIDs bound both; the history is too short: all that are not there */
-    resync(&p, &c, "1234 8 2:3,9:11");
+    resync(&c, "1234 8 2:3,9:11");
     answer_vanished(&p, 8, 0, 1, 1, 0);
     client_until(&c, "* VANISHED (EARLIER) 2:3,9:10");
     client_expect(&c, "q OK");
     /* numbers that still fit say that nothing vanished up to there */
-    resync(&p, &c, "1234 8 1:14 (1:2,4 11:12,14)");
+    resync(&c, "1234 8 1:14 (1:2,4 11:12,14)");
     answer_vanished(&p, 8, 0, 1, 1, 0);
     client_until(&c, "* 2 FETCH");
     client_expect(&c, "q OK");
-    resync(&p, &c, "1234 8 1:14 (1,3 11,12)");
+    resync(&c, "1234 8 1:14 (1,3 11,12)");
     answer_vanished(&p, 8, 0, 1, 1, 0);
     client_until(&c, "* 2 FETCH");
     client_expect(&c, "q OK");
     /* another mailbox of that name: nothing is asked */
-    resync(&p, &c, "77 8");
+    resync(&c, "77 8");
     client_until(&c, "q OK");
     play_stop(&p);
 }
@@ -174,7 +173,6 @@ static void test_close_expunges(void **state)
     play_reply(&p, IPC_EXPUNGE_DONE, &b);
     client_expect(&c, "c OK"); /* nothing of 12 */
     client_send(&c, S("s SELECT INBOX\r\n"));
-    play_opens(&p, STORE_DONE, -1);
     client_until(&c, "* 3 EXISTS");
     client_until(&c, "s OK");
     client_talk(&c, "u UNSELECT\r\n", "u OK");

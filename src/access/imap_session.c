@@ -127,7 +127,7 @@ void imap_session_leave(struct imap_session *s, str code, str text)
         return;
     s->leaving = true;
     s->late_at = s->late.n;
-    s->reply.due = false;
+    s->telling = s->reply.due = false;
     imap_server_shutdown(s->engine, code, text);
     imap_session_pump(s);
 }

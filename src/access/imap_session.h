@@ -60,7 +60,9 @@ struct imap_session {
     bool tls_pending, zip_pending, closing, counted, trusted, pumping, pump_again, logged_in, event_left_out;
     bool own_delete;             /* it is deleting the mailbox that it has selected */
     bool leaving;                /* BYE was said */
+    bool telling, telling_expunges; /* more news follow when s->late is out */
     uint64_t commands, fetched, bytes_out;
+    uint64_t turn_end;           /* mono_ms() when others should have a turn */
     struct imap_session *prev, *next, *next_closed;
 };
 
@@ -96,6 +98,8 @@ void imap_sessions_store_down(struct access_role *a);
 
 /* imap_pump.c */
 void imap_session_pump(struct imap_session *s);
+/* The session has had its time for now. A step looks after each piece of work, not before the first. */
+bool imap_session_turn_over(const struct imap_session *s);
 static inline struct buf *imap_out(struct imap_session *s) { return imap_server_output(s->engine); }
 /* Tells news as the command under way allows (no EXPUNGE in FETCH, STORE, SEARCH without UID: RFC 9051 7.5.1), then the
  * tagged reply. Every command of a logged-in session ends here. */

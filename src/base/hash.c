@@ -45,18 +45,56 @@ static uint32_t crc_by_table(uint32_t crc, const uint8_t *p, size_t n)
 }
 
 #ifdef __x86_64__
+static inline uint64_t load_u64(const uint8_t *p)
+{
+    uint64_t v;
+    memcpy(&v, p, 8);
+    return v;
+}
+
 __attribute__((target("sse4.2"))) static uint32_t crc_by_processor(uint32_t crc, const uint8_t *p, size_t n)
 {
     uint64_t wide = crc;
-    for (; n >= 8; n -= 8, p += 8) {
-        uint64_t v;
-        memcpy(&v, p, 8);
-        wide = __builtin_ia32_crc32di(wide, v);
-    }
+    for (; n >= 8; n -= 8, p += 8)
+        wide = __builtin_ia32_crc32di(wide, load_u64(p));
     crc = (uint32_t)wide;
     for (size_t i = 0; i < n; i++)
         crc = __builtin_ia32_crc32qi(crc, p[i]);
     return crc;
+}
+
+/* The instruction takes three cycles and can be begun in each: three lanes of `lane` bytes beside one another, then 8
+ * bytes with which the lanes are joined. Reflected x^n mod P for n = 8 * bytes that follow - 33, since the product of
+ * two reflected numbers is one bit short and the instruction multiplies by x^32. */
+struct lanes { size_t lane; uint32_t first, second; };
+static const struct lanes long_lanes = { 2720, 0xff770459, 0x7b454cb3 };
+static const struct lanes short_lanes = { 160, 0x21f3d99c, 0x1b3d8f29 };
+
+__attribute__((target("pclmul,sse4.2"))) static uint64_t shifted(uint64_t crc, uint32_t by)
+{
+    typedef long long pair __attribute__((vector_size(16)));
+    return (uint64_t)__builtin_ia32_pclmulqdq128((pair){ (long long)crc, 0 }, (pair){ by, 0 }, 0)[0];
+}
+
+__attribute__((target("pclmul,sse4.2"))) static uint32_t crc_by_lanes(uint32_t crc, const uint8_t *p, size_t n)
+{
+    for (const struct lanes *l = &long_lanes; n >= short_lanes.lane * 3 + 8;) {
+        if (n < l->lane * 3 + 8) {
+            l = &short_lanes;
+            continue;
+        }
+        uint64_t a = crc, b = 0, c = 0;
+        for (size_t i = 0; i < l->lane; i += 8) {
+            a = __builtin_ia32_crc32di(a, load_u64(p + i));
+            b = __builtin_ia32_crc32di(b, load_u64(p + l->lane + i));
+            c = __builtin_ia32_crc32di(c, load_u64(p + 2 * l->lane + i));
+        }
+        p += 3 * l->lane;
+        crc = (uint32_t)__builtin_ia32_crc32di(c, load_u64(p) ^ shifted(a, l->first) ^ shifted(b, l->second));
+        p += 8;
+        n -= 3 * l->lane + 8;
+    }
+    return crc_by_processor(crc, p, n);
 }
 #endif
 
@@ -64,7 +102,8 @@ uint32_t crc32c(uint32_t crc, str s)
 {
 #ifdef __x86_64__
     if (__builtin_cpu_supports("sse4.2"))
-        return ~crc_by_processor(~crc, (const uint8_t *)s.p, s.n);
+        return ~(s.n >= 512 && __builtin_cpu_supports("pclmul") ? crc_by_lanes : crc_by_processor)(
+            ~crc, (const uint8_t *)s.p, s.n);
 #endif
     return crc32c_portable(crc, s);
 }

@@ -47,6 +47,11 @@ static void put_number(struct buf *b, uint64_t v)
 static uint64_t get_number(struct unpack *u)
 {
     uint64_t v = 0;
+    if (!u->bad && u->in.n && !((unsigned char)*u->in.p & 128)) { /* most have one byte */
+        v = (unsigned char)*u->in.p;
+        u->in = str_of(u->in.p + 1, u->in.n - 1);
+        return v;
+    }
     for (unsigned shift = 0; shift < 64; shift += 7) {
         uint8_t byte = unpack_u8(u);
         v |= (uint64_t)(byte & 127) << shift;

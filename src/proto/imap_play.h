@@ -126,6 +126,8 @@ static inline void play_event(struct play *p, const struct imap_event *ev)
     } else if (ev->kind == IMAP_EV_IDLE_END) {
         buf_add(&p->log, S("idle end\n"));
         imap_server_done(p->s, IMAP_OK, STR_NONE, S("IDLE completed"));
+    } else if (ev->kind == IMAP_EV_SEARCH_REFUSED) {
+        buf_add(&p->log, S("search refused\n"));
     } else if (ev->kind == IMAP_EV_ID) {
         dump_command(&p->log, ev->command);
         buf_addc(&p->log, '\n');

@@ -323,7 +323,7 @@ static void run(struct imap_server *s, struct imap_event *ev)
 }
 
 /* Says what is wrong with a command. Another protocol's first word ends the session. */
-static void complain(struct imap_server *s, int r, const struct imap_parse_error *error)
+static void complain(struct imap_server *s, int r, const struct imap_parse_error *error, struct imap_event *ev)
 {
     const struct imap_command *c = s->command;
     if (r == -ENOMEM)
@@ -332,10 +332,12 @@ static void complain(struct imap_server *s, int r, const struct imap_parse_error
         imap_engine_bye(s, STR_NONE, S("This is a mail server"));
     else
         imap_engine_fail(s, error->no ? IMAP_NO : IMAP_BAD, str_z(error->code), error->text);
+    if (error->no && c->verb == IMAP_SEARCH && c->search.returns & IMAP_RETURN_SAVE && !s->closing)
+        ev->kind = IMAP_EV_SEARCH_REFUSED;
 }
 
 /* Parses what there is: the result of imap_parse_so_far(). True if it may go on; else it was answered. */
-static bool parse(struct imap_server *s, str text, int *out_r)
+static bool parse(struct imap_server *s, str text, int *out_r, struct imap_event *ev)
 {
     struct imap_parse_error error = { 0 };
     arena_clear(&s->arena);
@@ -352,7 +354,7 @@ static bool parse(struct imap_server *s, str text, int *out_r)
     else if (imap_engine_out_of_place(s, s->command->verb))
         return false;
     else if (r != 0 && r != -EAGAIN)
-        complain(s, r, &error);
+        complain(s, r, &error, ev);
     else
         return true;
     return false;
@@ -361,7 +363,7 @@ static bool parse(struct imap_server *s, str text, int *out_r)
 void imap_engine_command(struct imap_server *s, str text, struct imap_event *ev)
 {
     int r;
-    if (!parse(s, text, &r))
+    if (!parse(s, text, &r, ev))
         return;
     if (r == 0 && s->command->verb != IMAP_APPEND)
         return run(s, ev);
@@ -387,7 +389,7 @@ void imap_engine_partial(struct imap_server *s, str text, const struct imap_lite
     s->literals++;
     if (worth_parsing(s)) {
         s->checked = s->cmd.n;
-        if (!parse(s, text, &r))
+        if (!parse(s, text, &r, ev))
             return imap_engine_skip(s, literal);
     }
     if (r == 0 && s->command->verb == IMAP_APPEND)

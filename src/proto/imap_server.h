@@ -47,6 +47,7 @@ enum imap_event_kind {
     IMAP_EV_APPEND_MESSAGE_END, /* that literal is complete; another IMAP_EV_APPEND may follow */
     IMAP_EV_APPEND_END, /* (reply) the command is complete, with all its messages: imap_server_done() */
     IMAP_EV_APPEND_CANCEL, /* syntax error or refusal after some came: drop all of them; the engine has answered */
+    IMAP_EV_SEARCH_REFUSED, /* SEARCH RETURN (SAVE) was answered NO: the saved result is empty now (RFC 5182 2.1) */
     IMAP_EV_ID,         /* ev.command->id: who the client says it is, for the log; already answered */
     IMAP_EV_CLOSE,      /* write output, close */
 };

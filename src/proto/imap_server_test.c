@@ -196,6 +196,18 @@ static void test_qresync_needs_enable(void **state)
           S("a OK [READ-WRITE] Yes\r\nb BAD ENABLE QRESYNC first\r\n"), S("SELECT \"x\"\n"));
 }
 
+/* RFC 5182 2.1: NO to SAVE empties the result, which the owner holds; BAD does not. */
+static void test_refused_search(void **state)
+{
+    (void)state;
+    after(S("a SELECT x\r\nb SEARCH RETURN (SAVE) CHARSET x ALL\r\nc SEARCH RETURN (SAVE) FROB\r\n"
+            "d SEARCH RETURN (ALL) CHARSET x ALL\r\ne UID SEARCH RETURN (SAVE) CHARSET {1+}\r\nx ALL\r\n"),
+          S("a OK [READ-WRITE] Yes\r\nb NO [BADCHARSET (US-ASCII UTF-8)] Character set is not supported\r\n"
+            "c BAD Unknown search key\r\nd NO [BADCHARSET (US-ASCII UTF-8)] Character set is not supported\r\n"
+            "e NO [BADCHARSET (US-ASCII UTF-8)] Character set is not supported\r\n"),
+          S("SELECT \"x\"\nsearch refused\nsearch refused\n"));
+}
+
 static void test_commands_that_enable_condstore(void **state)
 {
     static const struct { const char *command; bool enables; } table[] = {
@@ -557,6 +569,7 @@ int main(void)
         cmocka_unit_test(test_own_commands),
         cmocka_unit_test(test_names_follow_enable),
         cmocka_unit_test(test_qresync_needs_enable),
+        cmocka_unit_test(test_refused_search),
         cmocka_unit_test(test_commands_that_enable_condstore),
         cmocka_unit_test(test_idle),
         cmocka_unit_test(test_idle_writes),

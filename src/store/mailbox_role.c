@@ -183,7 +183,7 @@ static void used(struct mailbox_role *m, const struct bound *b)
     m->usage(m->arg, str_z(b->account));
 }
 
-struct flag_answer { uint64_t request, ticket, lsn; uint8_t verdict; str failed; };
+struct flag_answer { uint64_t request, ticket, lsn, modseq; uint8_t verdict; str failed; };
 
 static void answer_flag(struct mailbox_role *m, const struct flag_answer *f)
 {
@@ -195,6 +195,7 @@ static void answer_flag(struct mailbox_role *m, const struct flag_answer *f)
         mailbox_answer_begin(&b, f->request, f->verdict);
         pack_u8(&b, rest.n == 0);
         pack_u64(&b, f->lsn);
+        pack_u64(&b, f->modseq);
         pack_u32(&b, (uint32_t)(some.n / 4));
         buf_add(&b, some);
         mailbox_answer(m, f->ticket, IPC_FLAGGED, &b);
@@ -227,6 +228,7 @@ static int flag(struct mailbox_role *m, const struct mailbox_request *q, struct 
     _cleanup_buf_ struct buf failed = BUF((size_t)64 << 20);
     str keywords[KEYWORDS_MAX];
     struct store_flagging f = { .mailbox = unpack_u64(in) };
+    bool early = unpack_u8(in);
     struct flag_answer a = { .request = q->request, .verdict = MAILBOX_NOT_BOUND };
     int r = unpack_flagging(in, &f, keywords, &uids);
     if (r < 0)
@@ -237,6 +239,10 @@ static int flag(struct mailbox_role *m, const struct mailbox_request *q, struct 
         a.verdict = mailbox_verdict(r < 0 ? r : failed.failed ? failed.failed : r);
         a.ticket = a.verdict == STORE_DONE ? ticket : 0;
         a.lsn = a.ticket && staged_lsn(m) > before ? ticket : 0;
+        if (early && a.lsn && f.unchanged_since == UINT64_MAX && store_tell_early(m->store) == 0) {
+            a.modseq = store_modseq(m->store, a.lsn);
+            a.ticket = 0;
+        }
         a.failed = a.verdict == STORE_DONE ? buf_str(&failed) : STR_NONE;
         m->flagged += a.verdict == STORE_DONE;
     }

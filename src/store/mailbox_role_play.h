@@ -155,6 +155,7 @@ static inline void send_flag(struct stage *s, const char *session, uint64_t mail
 {
     struct buf b = ask(session);
     pack_u64(&b, mailbox);
+    pack_u8(&b, s->early);
     pack_u8(&b, 1); /* add */
     pack_u32(&b, system);
     pack_u64(&b, since);
@@ -165,13 +166,14 @@ static inline void send_flag(struct stage *s, const char *session, uint64_t mail
     put(s, IPC_FLAG, &b);
 }
 
-struct flagged { uint8_t verdict; uint64_t lsn; uint32_t failed, first_failed; };
+struct flagged { uint8_t verdict; uint64_t lsn, modseq; uint32_t failed, first_failed; };
 
 static inline struct flagged flagged(struct stage *s)
 {
     struct flagged f = { .verdict = answered(s, IPC_FLAGGED) };
     assert_int_equal(unpack_u8(&s->p.in), 1);
     f.lsn = unpack_u64(&s->p.in);
+    f.modseq = unpack_u64(&s->p.in);
     f.failed = unpack_u32(&s->p.in);
     f.first_failed = f.failed ? unpack_u32(&s->p.in) : 0;
     for (uint32_t i = 1; i < f.failed; i++)

@@ -69,6 +69,28 @@ static void test_flags(void **state)
     play_stop(&s.p);
 }
 
+/* A session that does not wait: the answer, and the feed when it is durable. */
+static void test_answered_before_durable(void **state)
+{
+    (void)state;
+    _cleanup_stage_ struct stage s;
+    begin(&s);
+    deliver(&s, "anna@example.org", S("one\r\n"));
+    uint64_t box = open_quietly(&s, "S1", "INBOX");
+    s.early = true;
+    send_flag(&s, "S1", box, SEEN, UINT64_MAX, NULL);
+    struct flagged a = flagged(&s);
+    assert_true(a.verdict == STORE_DONE && a.lsn && a.modseq >= a.lsn);
+    struct feed_item f = fed(&s, box, FEED_FLAGS);
+    assert_int_equal(f.lsn, a.lsn);
+    assert_int_equal(f.modseq, a.modseq);
+    send_flag(&s, "S1", box, FLAGGED, a.modseq, NULL); /* a condition is judged on what is there */
+    f = fed(&s, box, FEED_FLAGS);
+    a = flagged(&s);
+    assert_true(a.verdict == STORE_DONE && a.failed == 0 && a.modseq == 0);
+    play_stop(&s.p);
+}
+
 static void test_expunge_and_what_vanished(void **state)
 {
     (void)state;
@@ -500,6 +522,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_mailbox_is_watched),
         cmocka_unit_test(test_flags),
+        cmocka_unit_test(test_answered_before_durable),
         cmocka_unit_test(test_expunge_and_what_vanished),
         cmocka_unit_test(test_copy_and_move),
         cmocka_unit_test(test_durable_before_answered),

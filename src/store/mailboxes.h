@@ -60,6 +60,12 @@ struct store_flagging {
  * too many keywords (nothing is changed). UIDs that failed the condition are added to *failed as u32 (pack_u32). */
 int store_flag(struct store *s, const struct store_flagging *f, struct buf *failed, uint64_t *out_ticket);
 
+/* Changes are about to be told before they are durable: leaves a mark on the disk, and a store that finds it when it
+ * opens (this one was not closed in order) lets every MODSEQ jump, so that none is given twice. 0 or negative errno. */
+int store_tell_early(struct store *s);
+/* The MODSEQ of the staged record with that LSN. */
+uint64_t store_modseq(const struct store *s, uint64_t lsn);
+
 /* EXPUNGE: of those UIDs (n_uids 0: all), those that are \Deleted. */
 int store_expunge_deleted(struct store *s, uint64_t mailbox, const struct store_uids *uids, size_t n_uids,
                           uint64_t *out_ticket);

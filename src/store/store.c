@@ -123,6 +123,8 @@ void store_close(struct store *s)
 {
     if (!s)
         return;
+    if (s->early && !s->failed && store_idle(s)) /* all that was told is durable */
+        unlinkat(s->data_fd, EARLY, 0);
     store_compaction_free(s->compaction);
     queue_free(s->queue);
     journal_free(s->journal);

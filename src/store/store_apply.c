@@ -1,6 +1,7 @@
 /* Expanding a message's recipients and staging the record that places it: see store.h and DESIGN 2. */
 #include <errno.h>
 #include <stdlib.h>
+#include "store/mailbox_query.h"
 #include "store/store_foreign.h"
 
 /* More final recipients than this one message does not get; the rest goes to postmaster. */
@@ -305,6 +306,8 @@ static int stage_mail(struct store *s, const struct log_message *m, struct messa
     return r;
 }
 
+static bool of_appends(str log) { return str_eq(log, ACCESS_LOG) || str_eq(log, IMPORT_LOG); }
+
 static int stage_once(struct store *s, const struct log_message *m)
 {
     struct arena *a = &s->open->arena;
@@ -317,7 +320,7 @@ static int stage_once(struct store *s, const struct log_message *m)
         return skip(s, m, S("the record of a message cannot be decoded"));
     if (r < 0)
         return r;
-    if (str_eq(m->log, ACCESS_LOG) != (message->append_mailbox != 0)) /* each role's log is for what that role may do */
+    if (!str_eq(m->log, STORE_LOG) && of_appends(m->log) != (message->append_mailbox != 0)) /* for what its role may do */
         return skip(s, m, S("the record of a message is in the wrong log"));
     struct batch *b = s->open;
     struct placed_note **notes_end = b->notes_end;
@@ -341,7 +344,7 @@ int store_stage_message(struct store *s, const struct log_message *m)
 {
     store_boxes_trim(s);
     int r = store_batch_full(s) ? store_make_way(s) : 0;
-    if (r == 0 && s->tree_lsn > store_committed(s) && str_eq(m->log, ACCESS_LOG))
+    if (r == 0 && s->tree_lsn > store_committed(s) && of_appends(m->log))
         r = settle_tree(s);
     if (r == 0)
         r = stage_once(s, m);

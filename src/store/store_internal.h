@@ -32,6 +32,7 @@
 #define ACCESS_LOG S("access")         /* of messages that clients appended */
 #define STORE_LOG S("store")           /* of messages that compaction moved */
 #define RESTORED "restored"            /* a file in the data folder: it comes from a backup */
+#define EARLY "early"                  /* the same: changes were told before they were durable */
 
 struct placed_note {
     struct store_placement placement;
@@ -84,6 +85,7 @@ struct store {
     struct index *index;
     struct directory directory;
     bool has_key; uint8_t key[16]; /* of this host */
+    bool early;                /* changes are told before they are durable */
     bool has_directory, stuck; /* stuck: no room on the disk, said once */
     bool lost;                 /* records of the journal, and what compaction copied is to be looked at */
     struct compaction *compaction;

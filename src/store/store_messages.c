@@ -46,6 +46,11 @@ static int each_message(struct store *s, uint64_t mailbox, const struct store_ui
     return 0;
 }
 
+uint64_t store_modseq(const struct store *s, uint64_t lsn)
+{
+    return lsn + index_state(s->index)->modseq_jump;
+}
+
 struct flag_call {
     const struct store_flagging *f;
     struct arena arena;

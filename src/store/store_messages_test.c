@@ -398,6 +398,39 @@ static void test_jump(void **state)
     recount_inbox(&w);
 }
 
+/* What was told before it was durable may be lost with its MODSEQ, which is not given again. */
+static void test_told_early(void **state)
+{
+    (void)state;
+    _cleanup_world_ struct world w;
+    struct buf failed = BUF(64);
+    struct store_uids all = RANGE(1, UINT32_MAX);
+    struct store_flagging g = { .uids = &all, .n_uids = 1, .op = ADD, .system = SEEN, .unchanged_since = UINT64_MAX };
+    uint64_t ticket;
+    g.mailbox = begin(&w, 2);
+    assert_int_equal(store_tell_early(w.store), 0);
+    assert_int_equal(store_flag(w.store, &g, &failed, &ticket), STORE_DONE);
+    assert_int_equal(store_flush(w.store), 0);
+    uint64_t told = store_modseq(w.store, ticket);
+    assert_int_equal(folder_named(&w, "INBOX").modseq, told);
+    world_close(&w); /* in order */
+    world_begin(&w);
+    assert_int_equal(folder_named(&w, "INBOX").modseq, told);
+    assert_int_equal(store_tell_early(w.store), 0);
+    g.system = 4;
+    assert_int_equal(store_flag(w.store, &g, &failed, &ticket), STORE_DONE);
+    told = store_modseq(w.store, ticket);
+    world_close(&w); /* before it was written */
+    world_begin(&w);
+    struct store_folder f = folder_named(&w, "INBOX");
+    assert_true(f.modseq > told && f.uidnext == 4);
+    assert_int_equal(entry_of(&w, g.mailbox, 1).flags, SEEN);
+    world_close(&w);
+    world_begin(&w);
+    assert_int_equal(folder_named(&w, "INBOX").modseq, f.modseq); /* once is enough */
+    check_and_reopen(&w, true);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -409,6 +442,7 @@ int main(void)
         cmocka_unit_test(test_copy_and_move),
         cmocka_unit_test(test_recent),
         cmocka_unit_test(test_jump),
+        cmocka_unit_test(test_told_early),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

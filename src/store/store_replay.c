@@ -5,6 +5,7 @@
 #include <unistd.h>
 #include "store/cards_file.h"
 #include "store/index_watch.h"
+#include "store/mailboxes.h"
 #include "store/store_internal.h"
 
 #define RECORDS_A_TRANSACTION 2000
@@ -123,11 +124,11 @@ static int bring_up(struct store *s, bool *out_jump)
 }
 
 /* No UID and no LSN that may have been given out before the damage is given out again. */
-static int jump(struct store *s, const char *why)
+static int jump(struct store *s, const char *why, uint32_t by)
 {
-    store_note(s, "%s: every UIDNEXT goes up by %u", why, JUMP);
-    struct journal_record record = { .kind = JOURNAL_jumped, .jumped = { .by = JUMP } };
-    s->next_lsn += JUMP;
+    store_note(s, "%s: every UIDNEXT goes up by %u", why, by);
+    struct journal_record record = { .kind = JOURNAL_jumped, .jumped = { .by = by } };
+    s->next_lsn += by;
     int r = store_stage(s, &record);
     return r < 0 ? r : store_flush(s);
 }
@@ -137,12 +138,35 @@ static int after_restore(struct store *s, bool jumped)
 {
     if (faccessat(s->data_fd, RESTORED, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
         return 0;
-    int r = jumped ? 0 : jump(s, "this store was restored from a backup");
+    int r = jumped ? 0 : jump(s, "this store was restored from a backup", JUMP);
     if (r == 0)
         r = cards_files_discard(s->data_fd);
     if (r < 0)
         return r;
     return unlinkat(s->data_fd, RESTORED, 0) < 0 || fsync(s->data_fd) < 0 ? -errno : 0;
+}
+
+/* Flags were told before they were durable, and the store was not closed: their MODSEQs are not given again. One is
+ * enough, since a jump of MODSEQ is much longer. */
+static int after_early(struct store *s, bool jumped)
+{
+    if (faccessat(s->data_fd, EARLY, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+        return 0;
+    int r = jumped ? 0 : jump(s, "flags may have been told that are not in the journal", 1);
+    if (r < 0)
+        return r;
+    return unlinkat(s->data_fd, EARLY, 0) < 0 || fsync(s->data_fd) < 0 ? -errno : 0;
+}
+
+int store_tell_early(struct store *s)
+{
+    if (s->early)
+        return 0;
+    _cleanup_close_ int fd = openat(s->data_fd, EARLY, O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0 || fsync(fd) < 0 || fsync(s->data_fd) < 0)
+        return -errno;
+    s->early = true;
+    return 0;
 }
 
 int store_recover(struct store *s)
@@ -165,7 +189,9 @@ int store_recover(struct store *s)
     if (!lost)
         r = store_compact_recover(s);
     else
-        r = jump(s, "records of the journal were lost");
+        r = jump(s, "records of the journal were lost", JUMP);
+    if (r == 0)
+        r = after_early(s, lost);
     return r < 0 ? r : after_restore(s, lost);
 }
 

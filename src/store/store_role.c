@@ -7,6 +7,7 @@
 #include "base/map.h"
 #include "io/role.h"
 #include "store/card_maker.h"
+#include "store/mailbox_query.h"
 #include "store/mailbox_role.h"
 #include "store/quota_role.h"
 #include "store/store.h"
@@ -292,6 +293,7 @@ static int log_synced(struct store_role *sr, enum role_id peer, struct ipc_frame
         return -EBADMSG;
     int r = unpack_positions(sr, &f->in, log);
     add_mark(sr, marks, bytes);
+    sr->due = sr->due || peer == ROLE_ACCESS; /* a client waits for its APPEND */
     return log_trouble(sr, r);
 }
 
@@ -503,6 +505,26 @@ static int compact_asked(struct store_role *sr, struct ipc_frame *f)
     return 0;
 }
 
+/* A question about mailboxes, or about the queue. */
+static int asked(struct store_role *sr, struct ipc_frame *f)
+{
+    struct ipc_frame copy = *f;
+    uint64_t request = unpack_u64(&copy.in);
+    str question = unpack_str(&copy.in);
+    if (copy.in.bad || !mailbox_query_is(question))
+        return store_queue_role_frame(&sr->queue, f);
+    _cleanup_buf_ struct buf text = BUF(ROLE_ANSWER_MAX), account = BUF(ROLE_ANSWER_MAX);
+    bool ok = false;
+    int e = mailbox_query(sr->store, question, &text, &ok);
+    role_answer(sr->role, request, ok && e == 0, buf_str(&text));
+    if (event_get(question, "account", &account))
+        quota_role_changed(&sr->quota, buf_str(&account));
+    sr->due = true;
+    if (e < 0)
+        after_turn(sr, e);
+    return 0;
+}
+
 static int frame(struct role *r, enum role_id peer, struct ipc_frame *f)
 {
     struct store_role *sr = self(r);
@@ -517,7 +539,8 @@ static int frame(struct role *r, enum role_id peer, struct ipc_frame *f)
     case IPC_SEGMENT_GET: return segment_get(sr, f);
     case IPC_COMPACT: return compact_asked(sr, f);
     case IPC_CARD: return card_maker_frame(&sr->cards, f);
-    case IPC_JOB_ATTACH: case IPC_JOB_RESULT: case IPC_ASK: return store_queue_role_frame(&sr->queue, f);
+    case IPC_ASK: return asked(sr, f);
+    case IPC_JOB_ATTACH: case IPC_JOB_RESULT: return store_queue_role_frame(&sr->queue, f);
     default: return peer == ROLE_ACCESS ? mailbox_role_frame(&sr->mailboxes, f) : -EBADMSG;
     }
 }

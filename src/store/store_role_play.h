@@ -6,7 +6,7 @@
 #include "store/receive_log.h"
 #include "store/store_role.h"
 
-struct stage { struct role_play p; struct receive_log *log; int log_fd; uint64_t bytes; };
+struct stage { struct role_play p; struct receive_log *log; int log_fd; uint64_t bytes; bool early; };
 
 static inline void stage_init(struct stage *s)
 {

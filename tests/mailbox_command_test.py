@@ -1,13 +1,10 @@
 #!/usr/bin/env python3
 """`posthouse mailbox`: lists, checks, import and export of mbox files and Maildirs, interruptions; compared through IMAP."""
-import email
 import glob
 import json
 import mailbox
 import os
 import re
-import shutil
-import signal
 import stat
 import subprocess
 import time
@@ -47,7 +44,7 @@ def quoted(text):
     return re.sub(r"(?m)^(>*From )", r">\1", text)
 
 
-def mbox_of(count, size=0, status="RO", x_status=""):
+def mbox_of(count, size=0):
     """An mboxrd file; message n has flags by its number."""
     return "".join(f"From a{n}@far.example {time.asctime(time.gmtime(1000000000 + n))}\n"
                    f"Status: {'RO' if n % 2 else 'O'}\nX-Status: {'AF' if n % 3 == 0 else ''}\nX-Keywords: {'$Work blue' if n % 5 == 0 else ''}\n"
@@ -79,7 +76,7 @@ def test_list_and_status():
         house.send(ALICE)
         house.wait_for(1)
         with imap(house) as client:
-            client.append("Sent", "Subject: s\r\n\r\nx\r\n", flags="(\\Seen)")
+            client.append("Sent", "Subject: s\r\n\r\nx\r\n", flags="\\Seen")
         rows = {row["name"]: row for row in lines(house.check("mailbox", "list", ALICE, "--json"))}
         equal((rows["INBOX"]["messages"], rows["INBOX"]["unseen"], rows["Sent"]["messages"], rows["Sent"]["unseen"]), (1, 1, 1, 0))
         match(house.check("mailbox", "list", ALICE), r"(?m)^ +1 +0 +\d+ +\d+ +2  \* Sent  \\Sent$")
@@ -216,8 +213,7 @@ def test_large_message_and_no_cards():
         house.check("mailbox", "import", ALICE, "Old", "--mbox", path, "--no-cards")
         equal(lines(house.check("mailbox", "status", ALICE, "Old", "--json"))[0]["bytes"], len("Subject: large\r\n\r\n") + 77 * 1300000)
         equal(house.check("mailbox", "check", ALICE), "1 messages, 0 findings.\n")
-        eventually(lambda: "cards_made=1" in house.check("status") or json.dumps(house.status()).find('"cards_made": "1"') >= 0 or
-                   '"cards_made": 1' in json.dumps(house.status()), 20, "the card is made later")
+        eventually(lambda: re.search(r'"cards_made": "?1\b', json.dumps(house.status())), 20, "the card is made later")
 
 
 def begin_import(house, path):
@@ -265,8 +261,9 @@ def test_store_killed_in_the_middle():
 def test_one_at_a_time():
     with Instance() as house:
         process = begin_import(house, write(house, "in", mbox_of(3000, 20000)))
-        code, _, error = eventually(lambda: (lambda x: x[0] == 75 and x)(house.cli("mailbox", "import", ALICE, "B", "--mbox", write(house, "b", mbox_of(1)))), 5,
-                                    "the second is refused")
+        other = write(house, "b", mbox_of(1))
+        refused = eventually(lambda: [x for x in [house.cli("mailbox", "import", ALICE, "B", "--mbox", other)] if x[0] == 75], 5, "the second is refused")
+        error = refused[0][2]
         match(error, "another import is under way")
         process.communicate(timeout=60)
         equal(process.returncode, 0)
@@ -314,19 +311,18 @@ def test_server_is_needed():
 
 
 def test_mutt_reads_it():
-    harness.need("mutt")
+    harness.need("mutt", "script")
     with Instance() as house:
         house.check("mailbox", "import", ALICE, "Old", "--mbox", write(house, "in", mbox_of(7)))
         for kind in ("mbox", "maildir"):
-            out = os.path.join(house.parent, kind)
+            out, log, rc = (os.path.join(house.parent, name) for name in (kind, "found." + kind, "muttrc"))
             house.check("mailbox", "export", ALICE, "Old", f"--{kind}", out)
-            log = os.path.join(house.parent, "found")
-            done = subprocess.run(["mutt", "-n", "-F", "/dev/null", "-R", "-f", out, "-e", f"push '<tag-pattern>~A<enter><tag-prefix><pipe-message>grep ^Subject: >{log}<enter><quit>n'"],
-                                  stdin=subprocess.DEVNULL, capture_output=True, timeout=20, env={"TERM": "xterm", "PATH": os.environ["PATH"], "HOME": house.parent})
-            if not os.path.exists(log):
-                harness.skip(f"mutt does not work without a terminal: {done.stderr[-200:]}")
+            words = "".join(f"<jump>{n}<enter><pipe-message>grep Subject: >>{log}<enter>" for n in range(1, 8))
+            write(house, "muttrc", f"set pipe_decode=no wait_key=no quit=yes\npush '{words}<quit>'\n")
+            subprocess.run(["script", "-qec", f"stty rows 40 cols 100; mutt -n -F {rc} -R -f {out}", "/dev/null"], stdin=subprocess.DEVNULL,
+                           capture_output=True, timeout=20, env={"TERM": "xterm", "PATH": os.environ["PATH"], "HOME": house.parent})
             with open(log) as f:
-                equal(len(f.read().splitlines()), 7)
+                equal(sorted(f.read().splitlines()), [f"Subject: letter {n}" for n in range(7)])
 
 
 if __name__ == "__main__":

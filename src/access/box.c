@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include "access/sort_ranks.h"
 #include "base/codec.h"
 #include "base/pack.h"
 
@@ -64,6 +65,7 @@ static void box_free(struct box *b)
     for (size_t i = 0; i < b->n_keywords; i++)
         free(b->keywords[i]);
     arena_done(&b->texts);
+    sort_ranks_release(b->ranks);
     close_file(&b->map_fd);
     close_file(&b->cards_fd);
     free(b->messages);

@@ -29,6 +29,7 @@ static inline uint64_t box_message_size(const struct box_message *m) { return m-
 struct box_change { uint32_t index; bool expunged; uint64_t lsn; }; /* flags changed, or gone */
 
 struct box_view;
+struct sort_ranks;
 struct box {
     struct boxes *all;
     uint64_t id, lsn, modseq;
@@ -41,6 +42,7 @@ struct box {
     /* What happened, for views: the change number `first_change` stands at changes[0]. */
     struct box_change *changes; size_t n_changes, cap_changes; uint64_t first_change;
     struct arena texts;                    /* prefixes */
+    struct sort_ranks *ranks;              /* access/sort_ranks.h */
     int map_fd, cards_fd; bool cards_asked; /* store/cards_file.h; -1: not there */
     struct box_view *views;
     uint64_t unused_since;                 /* loop_now() when the last view went */
@@ -71,7 +73,7 @@ struct box *boxes_load(struct boxes *b, uint64_t id, str account, str name, int 
 int boxes_feed(struct boxes *b, uint64_t id, str item);
 /* The store has taken a change of flags that its feed will tell later: as there, at once. The messages of the ranges of
  * indices that are not gone get the MODSEQ if the change makes a difference. */
-struct box_flagging { uint8_t op; uint8_t flags; uint64_t keywords; uint64_t lsn, modseq; }; /* op: enum imap_store_op */
+struct box_flagging { uint8_t op, flags; uint64_t keywords, lsn, modseq; }; /* op: enum imap_store_op */
 struct box_range;
 void box_flag(struct box *b, const struct box_range *ranges, size_t n, const struct box_flagging *f);
 /* Frees boxes without views, the longest unused first, while there are more than that many messages in all or boxes

@@ -333,6 +333,9 @@ static void test_sets(void **state)
     struct box *b = fresh();
     struct box_range *ranges;
     size_t n;
+    assert_int_equal(box_view_open(&v, b, false), 0);
+    expect_resolved(&v, false, (struct imap_range){ 1, 0 }, ""); /* programs say it to an empty mailbox */
+    box_view_close(&v, 0);
     for (uint32_t i = 1; i <= 5; i++)
         arrive_one(i * 10);
     assert_int_equal(box_view_open(&v, b, false), 0);
@@ -457,6 +460,70 @@ static void test_slow_view_is_given_up(void **state)
     boxes_done(&all);
 }
 
+/* Changes of flags are told as the output takes them, each message once, with the flags it has then. */
+static void test_news_in_pieces(void **state)
+{
+    (void)state;
+    enum { MANY = 5000 };
+    struct box_view v = { 0 };
+    struct box_tell how = { .expunges = true, .uid = true };
+    struct box *b = fresh();
+    for (uint32_t uid = 1; uid <= MANY; uid++)
+        arrive_one(uid);
+    assert_int_equal(box_view_open(&v, b, false), 0);
+    for (unsigned times = 0; times < 4; times++)
+        for (uint32_t uid = MANY; uid; uid--)
+            flag(uid, times % 2 ? IMAP_SEEN : IMAP_FLAGGED);
+    size_t lines = 0, pieces = 0;
+    do {
+        _cleanup_buf_ struct buf out = BUF(80 * 1024);
+        assert_int_equal(box_view_tell(&v, &how, &out), 0);
+        for (size_t i = 0; i < out.n; i++)
+            lines += out.p[i] == '\n';
+        if (++pieces == 1)
+            for (uint32_t uid = 1; uid <= 40; uid++)
+                expunge(uid); /* box_tidy must wait */
+    } while (box_view_more(&v));
+    assert_int_equal(lines, MANY + 40);
+    assert_true(pieces > 2);
+    assert_int_equal(box_view_exists(&v), MANY - 40);
+    assert_int_equal(b->n, MANY - 40);
+    box_view_close(&v, 0);
+    boxes_done(&all);
+}
+
+static int snapshot_of(uint64_t id)
+{
+    char p[SNAPSHOT_HEADER];
+    int from = empty_snapshot(), fd = memfd_create("snapshot", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    assert_int_equal(pread(from, p, sizeof(p), 0), sizeof(p));
+    close(from);
+    put_u64(p + 8, id);
+    assert_int_equal(write(fd, p, sizeof(p)), sizeof(p));
+    assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE), 0);
+    return fd;
+}
+
+/* Whoever selects mailbox after mailbox does not use up the descriptors; those in use stay. */
+static void test_kept(void **state)
+{
+    (void)state;
+    struct box_view v = { 0 };
+    struct box *b = fresh();
+    assert_int_equal(box_view_open(&v, b, false), 0);
+    for (uint64_t id = 100; id < 100 + 2 * BOXES_KEPT_MAX; id++) {
+        char name[32];
+        snprintf(name, sizeof(name), "m%u", (unsigned)id);
+        assert_non_null(boxes_load(&all, id, S("anna@example.org"), str_z(name), snapshot_of(id)));
+        assert_true(all.by_id.n <= BOXES_KEPT_MAX);
+    }
+    assert_ptr_equal(boxes_find(&all, ID), b);
+    assert_non_null(boxes_find(&all, 99 + 2 * BOXES_KEPT_MAX));
+    assert_int_not_equal(forgotten, 0);
+    box_view_close(&v, 0);
+    boxes_done(&all);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -467,6 +534,8 @@ int main(void)
         cmocka_unit_test(test_gone),
         cmocka_unit_test(test_hostile_feed),
         cmocka_unit_test(test_slow_view_is_given_up),
+        cmocka_unit_test(test_news_in_pieces),
+        cmocka_unit_test(test_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

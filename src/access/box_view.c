@@ -2,6 +2,7 @@
 #include "access/box.h"
 #include <errno.h>
 #include <stdlib.h>
+#include "access/sort_ranks.h"
 #include "base/codec.h"
 
 #define TELL_HIGH ((size_t)64 * 1024)
@@ -77,6 +78,7 @@ static void tidy(struct box *b)
     b->n = n;
     b->n_gone = 0;
     b->unseen_from = 0;
+    sort_ranks_release(TAKE(b->ranks)); /* indices change */
     b->first_change = change_end(b);
     b->n_changes = 0;
 }
@@ -184,7 +186,7 @@ static int resolve_one(const struct box_view *v, struct imap_range in, bool uid,
     uint32_t first = MIN(a, z), last = MAX(a, z);
     if (!uid) {
         if (last > star || first == 0)
-            return star == 0 && in.first == 0 && in.last == 0 ? 0 : -ERANGE;
+            return star == 0 && (in.first == 0 || in.last == 0) ? 0 : -ERANGE; /* "1:*" of an empty mailbox */
         *out = (struct box_range){ box_view_index(v, first), box_view_index(v, last) };
         return 1;
     }

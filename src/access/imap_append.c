@@ -292,7 +292,8 @@ static void on_message_end(struct imap_session *s)
         else
             s->access->append_held += m->card.n;
         st->cards += m->card.n;
-        if (st->cards > CARDS_MAX)
+        bool full = st->n > 1 && s->access->append_held > 2 * HELD_ROLE_MAX;
+        if (st->cards > CARDS_MAX || full)
             fail(st, S("LIMIT"), S("Too many messages in one APPEND"));
     }
     if (st)

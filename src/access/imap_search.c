@@ -245,6 +245,9 @@ static enum imap_step step(struct imap_session *s)
         if (r < 0)
             return finish(q, r);
         q->answered = true;
+        search_sort_free(q); /* the client may take its time */
+        search_thread_free(q);
+        buf_release(&q->hits);
     }
     while (q->answer_at < q->answer.n) {
         if (out->n >= IMAP_OUTPUT_HIGH)

@@ -23,6 +23,7 @@ struct search_node { /* a key made ready; children from cheap to dear */
 
 struct search_hit { uint32_t index, seq; };
 struct sorter;
+struct sort_ranks;
 struct thread_maker;
 
 struct search {
@@ -46,7 +47,8 @@ struct search {
     struct buf folded;
     /* what was found */
     struct buf hits;                    /* struct search_hit each */
-    struct sorter *sorter;              /* SORT */
+    struct sorter *sorter; struct sort_ranks *ranks; /* SORT: one of them */
+    bool unread;                        /* some were sorted without their texts */
     struct thread_maker *threads;       /* THREAD */
     struct buf answer; size_t answer_at;
     bool answered;

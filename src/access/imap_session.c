@@ -4,7 +4,8 @@
 #include "access/imap_session.h"
 
 enum {
-    LOG_IN_MS = 60000,      /* before log-in; RFC 9051 5.4 asks for 30 minutes only after it */
+    LOG_IN_MS = 60000,      /* of silence before log-in; RFC 9051 5.4 asks for 30 minutes only after it */
+    LOG_IN_TIMES = 3,       /* so often that until log-in, however much is said */
     ZIP_REST_MS = 5000,     /* of silence, then compression gives its memory back */
     LATE_MAX = 256 << 20
 };
@@ -32,7 +33,15 @@ void imap_session_event_end(struct imap_session *s)
 
 static uint64_t time_limit(const struct imap_session *s)
 {
-    return proxy_in_waits(&s->conn) ? PROXY_IN_TIMEOUT_MS : s->logged_in ? s->config->conf->imap_timeout : LOG_IN_MS;
+    uint64_t timeout = s->config->conf->imap_timeout;
+    return proxy_in_waits(&s->conn) ? PROXY_IN_TIMEOUT_MS : s->logged_in ? timeout : MIN(timeout, (uint64_t)LOG_IN_MS);
+}
+
+/* Milliseconds that are left for the log-in. */
+static uint64_t log_in_left(const struct imap_session *s)
+{
+    uint64_t took = loop_now(s->conn.loop) - s->opened, all = LOG_IN_TIMES * time_limit(s);
+    return s->logged_in ? UINT64_MAX : took < all ? all - took : 0;
 }
 
 static uint64_t silence(const struct imap_session *s) { return loop_now(s->conn.loop) - s->conn.last_read; }
@@ -44,7 +53,8 @@ void imap_session_set_timer(struct imap_session *s)
         due = MIN(due, alive);
     if (s->zip && quiet < ZIP_REST_MS)
         due = MIN(due, (uint64_t)ZIP_REST_MS);
-    loop_after(s->conn.loop, &s->timer, quiet < due ? due - quiet : 1000);
+    uint64_t wait = quiet < due ? due - quiet : 1000, left = log_in_left(s);
+    loop_after(s->conn.loop, &s->timer, left ? MIN(wait, left) : 1000);
 }
 
 bool imap_session_busy(const struct imap_session *s)
@@ -61,7 +71,8 @@ static void timer_fire(struct loop_timer *t)
         imap_zip_rest(s->zip);
     if (alive && quiet >= alive && !s->conn.blocked)
         imap_idle_alive(s);
-    else if (quiet >= time_limit(s) && (proxy_in_waits(&s->conn) || !imap_session_busy(s))) {
+    else if (log_in_left(s) == 0 ||
+             (quiet >= time_limit(s) && (proxy_in_waits(&s->conn) || !imap_session_busy(s)))) {
         s->access->count.timeouts++;
         if (s->conn.state == CONN_OPEN && !proxy_in_waits(&s->conn))
             imap_session_leave(s, STR_NONE, S("Too long without a command"));
@@ -232,6 +243,7 @@ static struct imap_session *new_session(struct access_role *a, struct role_liste
     if (!s)
         return NULL;
     s->access = a;
+    s->opened = loop_now(a->role->loop);
     s->listener = l->conf;
     s->config = role_config_ref(a->role->config);
     s->engine = imap_server_new(&a->imap_engine[l->index]);

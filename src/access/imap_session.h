@@ -62,6 +62,7 @@ struct imap_session {
     bool leaving;                /* BYE was said */
     bool telling, telling_expunges; /* more news follow when s->late is out */
     uint64_t commands, fetched, bytes_out;
+    uint64_t opened;             /* loop_now() */
     uint64_t turn_end;           /* mono_ms() when others should have a turn */
     struct imap_session *prev, *next, *next_closed;
 };

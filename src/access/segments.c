@@ -1,12 +1,16 @@
 /* Segments that the store handed out: see segments.h. */
 #include "access/segments.h"
+#include <sys/resource.h>
 #include <sys/stat.h>
 
-enum { SWEEP_MS = 1000 };
+enum { SWEEP_MS = 1000, SWEPT = 256, FEWEST = 16 };
 
 void segments_init(struct segments *all, struct role *role, struct store_calls *calls)
 {
+    struct rlimit r;
+    size_t allowed = getrlimit(RLIMIT_NOFILE, &r) == 0 ? (size_t)MIN(r.rlim_cur, (rlim_t)1 << 20) : 0;
     *all = (struct segments){ .role = role, .calls = calls };
+    all->max = MAX(MIN(allowed / 4, (size_t)SEGMENTS_OPEN_MAX), (size_t)FEWEST);
 }
 
 void segments_release(struct access_segment *g)
@@ -47,20 +51,22 @@ struct access_segment *segments_hold(struct segments *all, str log, uint64_t num
     return g ? hold(all, g) : NULL;
 }
 
-/* Those that compaction removed are let go. */
+/* Those that compaction removed are let go; some are looked at each time. */
 static void sweep(struct loop_timer *t)
 {
     struct segments *all = CONTAINER_OF(t, struct segments, sweep);
-    size_t kept = 0;
-    for (size_t i = 0; i < all->n; i++) {
+    for (size_t looked = 0; looked < SWEPT && all->n; looked++) {
         struct stat st;
-        if (fstat(all->kept[i]->fd, &st) == 0 && st.st_nlink > 0)
-            all->kept[kept++] = all->kept[i];
-        else
-            segments_release(all->kept[i]);
+        all->sweep_at = all->sweep_at ? MIN(all->sweep_at, all->n) - 1 : all->n - 1;
+        struct access_segment **at = &all->kept[all->sweep_at];
+        if (fstat((*at)->fd, &st) < 0 || st.st_nlink == 0) {
+            segments_release(*at);
+            *at = all->kept[--all->n];
+        }
+        if (all->sweep_at == 0)
+            break;
     }
-    all->n = kept;
-    if (kept)
+    if (all->n)
         loop_after(all->role->loop, t, SWEEP_MS);
 }
 
@@ -68,7 +74,7 @@ static void sweep(struct loop_timer *t)
 static size_t free_place(struct segments *all)
 {
     size_t at = 0;
-    if (all->n < SEGMENTS_OPEN_MAX)
+    if (all->n < all->max)
         return all->n++;
     for (size_t i = 1; i < all->n; i++)
         if (all->kept[i]->used < all->kept[at]->used)

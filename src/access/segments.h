@@ -5,7 +5,9 @@
 #include "access/store_call.h"
 #include "store/segment.h"
 
-#define SEGMENTS_OPEN_MAX 64
+/* A long message has a segment of its own, so a mailbox may be in thousands; to ask the store for each, each time, would
+ * cost more than to read them. */
+#define SEGMENTS_OPEN_MAX 2048
 
 struct access_segment {
     char log[65];
@@ -21,6 +23,7 @@ struct segments {
     struct role *role;
     struct store_calls *calls;
     struct access_segment *kept[SEGMENTS_OPEN_MAX]; size_t n;
+    size_t max, sweep_at; /* max: a quarter of the descriptors that the role may have, if that is less */
     uint64_t last_serial;
     struct loop_timer sweep;
 };

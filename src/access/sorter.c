@@ -88,13 +88,18 @@ int sorter_add(struct sorter *s, uint32_t index, uint32_t seq, const struct box_
     return 0;
 }
 
+static int compare_key(const struct item *x, const struct item *y, size_t k)
+{
+    const struct value *v = &x->values[k], *w = &y->values[k];
+    return v->number < w->number ? -1 : v->number > w->number ? 1 : str_cmp(v->text, w->text);
+}
+
 static int compare(const void *a, const void *b, void *arg)
 {
     const struct sorter *s = arg;
     const struct item *x = a, *y = b;
     for (size_t i = 0; i < s->n_keys; i++) {
-        const struct value *v = &x->values[i], *w = &y->values[i];
-        int r = v->number < w->number ? -1 : v->number > w->number ? 1 : str_cmp(v->text, w->text);
+        int r = compare_key(x, y, i);
         if (r)
             return s->keys[i].reverse ? -r : r;
     }
@@ -113,4 +118,23 @@ void sorter_get(const struct sorter *s, size_t i, uint32_t *out_index, uint32_t 
 {
     *out_index = s->items[i].index;
     *out_seq = s->items[i].seq;
+}
+
+size_t sorter_keys(const struct sorter *s) { return s->n_keys; }
+enum imap_sort_kind sorter_key(const struct sorter *s, size_t k) { return s->keys[k].kind; }
+
+static int compare_one(const void *a, const void *b, void *arg)
+{
+    return compare_key(a, b, *(const size_t *)arg);
+}
+
+void sorter_rank(struct sorter *s, size_t k, uint32_t *ranks)
+{
+    uint32_t rank = 0;
+    if (s->n)
+        qsort_r(s->items, s->n, sizeof(*s->items), compare_one, &k);
+    for (size_t i = 0; i < s->n; i++) {
+        rank += i && compare_key(&s->items[i - 1], &s->items[i], k) != 0;
+        ranks[s->items[i].index] = rank;
+    }
 }

@@ -17,3 +17,8 @@ int sorter_add(struct sorter *s, uint32_t index, uint32_t seq, const struct box_
 void sorter_sort(struct sorter *s);
 size_t sorter_count(const struct sorter *s);
 void sorter_get(const struct sorter *s, size_t i, uint32_t *out_index, uint32_t *out_seq);
+/* The keys without those said twice. */
+size_t sorter_keys(const struct sorter *s);
+enum imap_sort_kind sorter_key(const struct sorter *s, size_t k);
+/* ranks[index] of each message by key k alone, upwards from 0, equal ones alike. Changes the order of the sorter. */
+void sorter_rank(struct sorter *s, size_t k, uint32_t *ranks);

@@ -36,8 +36,8 @@ static int print_row(void *arg, const json_t *line)
         printf("%9s %9s %12s %11s %8s    %s\n", "MESSAGES", "UNSEEN", "BYTES", "UIDVALIDITY", "UIDNEXT", "NAME");
     if (mailbox_number(line, "id"))
         buf_addf(&out,
-                 "%9" JSON_INTEGER_FORMAT " %9" JSON_INTEGER_FORMAT " %12" JSON_INTEGER_FORMAT " %11" JSON_INTEGER_FORMAT
-                 " %8" JSON_INTEGER_FORMAT,
+                 "%9" JSON_INTEGER_FORMAT " %9" JSON_INTEGER_FORMAT " %12" JSON_INTEGER_FORMAT
+                 " %11" JSON_INTEGER_FORMAT " %8" JSON_INTEGER_FORMAT,
                  mailbox_number(line, "messages"), mailbox_number(line, "unseen"), mailbox_number(line, "bytes"),
                  mailbox_number(line, "uidvalidity"), mailbox_number(line, "uidnext"));
     else

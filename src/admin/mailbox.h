@@ -28,8 +28,8 @@ struct mailbox_command {
     } segment;
 };
 
-/* One question, all its pages; `each` gets every line (not the last of a page) and may end it with an exit code. 0 or an
- * exit code after a complaint. question: event fields. */
+/* One question, all its pages; `each` gets every line (not the last of a page) and may end it with an exit code. 0 or
+ * an exit code after a complaint. question: event fields. */
 typedef int mailbox_line(void *arg, const json_t *line);
 int mailbox_ask(struct mailbox_command *c, str question, mailbox_line *each, void *arg);
 /* The fields that most questions begin with. */

@@ -1,5 +1,5 @@
-/* `posthouse mailbox export`: the messages of a mailbox as an mbox file or a Maildir. Both are new: nothing that is there
- * is written to. */
+/* `posthouse mailbox export`: the messages of a mailbox as an mbox file or a Maildir. Both are new: nothing that is
+ * there is written to. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>

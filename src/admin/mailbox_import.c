@@ -1,5 +1,5 @@
-/* `posthouse mailbox import`: messages of an mbox file or a Maildir come into a mailbox. They are written to a receive log
- * of this command's own, DATA/log/import, with flags and dates as APPEND has them; role store is told how far it is
+/* `posthouse mailbox import`: messages of an mbox file or a Maildir come into a mailbox. They are written to a receive
+ * log of this command's own, DATA/log/import, with flags and dates as APPEND has them; role store is told how far it is
  * durable and places them. A run that was interrupted is run again: what it wrote is placed first, then every message
  * that is in the mailbox already is passed over (mailbox_known.h). */
 #include <errno.h>
@@ -144,10 +144,9 @@ static int open_log(struct import *m)
         return EXIT_TEMPFAIL;
     }
     config.dir_fd = m->dir;
-    mode_t before = umask(0077);
+    umask(0077); /* of the log's thread too */
     if (r == 0)
         r = receive_log_open(&config, &m->log);
-    umask(before);
     return r < 0 ? log_trouble(m, r) : 0;
 }
 
@@ -226,8 +225,8 @@ static int append(struct import *m, const struct coming *x)
     struct log_position at;
     int r = make_card(m, x->content);
     struct message_record record = {
-        .number = ++m->number, .received_us = env_system.wall_us(), .account = str_z(m->account), .protocol = S("import"),
-        .card = buf_str(&m->card), .append_mailbox = m->mailbox, .append_flags = x->flags,
+        .number = ++m->number, .received_us = env_system.wall_us(), .account = str_z(m->account),
+        .protocol = S("import"), .card = buf_str(&m->card), .append_mailbox = m->mailbox, .append_flags = x->flags,
         .append_keywords = keywords, .n_append_keywords = split_keywords(x->keywords, keywords),
         .append_date_s = x->date_s,
     };

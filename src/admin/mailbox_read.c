@@ -192,8 +192,8 @@ static int walk_line(void *arg, const json_t *line)
         return END_OF_WALK;
     }
     if (m.fd < 0 && str_eq(str_z(m.trouble), S("its segment may not be read by this user"))) {
-        admin_complain("mailbox: the files in the folder log of %s may not be read by this user: run the command as root "
-                       "or as the user of the instance", w->command->data.path);
+        admin_complain("mailbox: the files in the folder log of %s may not be read by this user: run the command as "
+                       "root or as the user of the instance", w->command->data.path);
         return EXIT_NOPERM;
     }
     int e = w->each(w->arg, &m);

@@ -10,7 +10,8 @@
 #define YEAR_MAX 9999
 
 static const char days[7][4] = { "Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat" };
-static const char months[12][4] = { "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec" };
+static const char months[12][4] = { "Jan", "Feb", "Mar", "Apr", "May", "Jun",
+                                    "Jul", "Aug", "Sep", "Oct", "Nov", "Dec" };
 static const struct { char letter; bool x; uint32_t flag; } letters[] = {
     { 'R', false, IMAP_SEEN }, { 'A', true, IMAP_ANSWERED }, { 'F', true, IMAP_FLAGGED }, { 'T', true, IMAP_DRAFT },
     { 'D', true, IMAP_DELETED },

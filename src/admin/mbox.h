@@ -1,4 +1,4 @@
-/* Mailboxes as mbox files (RFC 4155 appendix A tells of the family): a reader that takes any pieces, and a writer. Pure.
+/* Mailboxes as mbox files (RFC 4155 appendix A tells of the family): a reader that takes any pieces, and a writer.
  *
  * Read: mboxrd and mboxo (a '>' before "From " at the start of a line goes, one of several), mboxcl (the same with
  * Content-Length, which is not needed), and, when asked for, mboxcl2, where Content-Length alone says where a message
@@ -8,8 +8,8 @@
  * Written: mboxrd with LF, as all programs read it; CRLF becomes LF, and a last line without an end gets one.
  *
  * Flags and keywords are three fields that the writer puts before all others and the reader takes out, the first of
- * each name: Status (R seen, O not recent), X-Status (A answered, F flagged, T draft, D deleted), X-Keywords (words with
- * blanks between). So a message that has such fields of its own keeps them. */
+ * each name: X-Keywords (words with blanks between), Status (R seen, O not recent), X-Status (A answered, F flagged,
+ * T draft, D deleted). So a message that has such fields of its own keeps them. Pure. */
 #pragma once
 #include "base/buf.h"
 

@@ -109,8 +109,8 @@ static void test_from_in_bodies(void **state)
 static void test_flags(void **state)
 {
     (void)state;
-    struct reading r = read_all(S("From a Tue Nov 24 07:55:03 2026\nA: b\nstatus: RO\nX-Status: AFTD\nX-Keywords: one\n two\n"
-                                  "Status: mine\nX-Keywords:\nC: d\n\nStatus: no\n"), false);
+    struct reading r = read_all(S("From a Tue Nov 24 07:55:03 2026\nA: b\nstatus: RO\nX-Status: AFTD\n"
+                                  "X-Keywords: one\n two\nStatus: mine\nX-Keywords:\nC: d\n\nStatus: no\n"), false);
     assert_int_equal(r.n, 1);
     is(&r.list[0], "A: b\r\nStatus: mine\r\nX-Keywords:\r\nC: d\r\n\r\nStatus: no\r\n");
     assert_int_equal(r.list[0].flags, IMAP_SEEN | IMAP_ANSWERED | IMAP_FLAGGED | IMAP_DRAFT | IMAP_DELETED);
@@ -124,7 +124,8 @@ static void test_flags(void **state)
 static void test_content_length(void **state)
 {
     (void)state;
-    str file = S("From a Tue Nov 24 07:55:03 2026\nContent-Length: 45\nA: b\n\n\nFrom b Tue Nov 24 07:55:03 2026\n>From\nnot\nx\n\n"
+    str file = S("From a Tue Nov 24 07:55:03 2026\nContent-Length: 45\nA: b\n\n"
+                 "\nFrom b Tue Nov 24 07:55:03 2026\n>From\nnot\nx\n\n"
                  "From c Tue Nov 24 07:55:03 2026\nContent-Length: 2\n\ny\n");
     struct reading r = read_all(file, true);
     assert_int_equal(r.n, 2);
@@ -168,8 +169,10 @@ static void test_round_trip(void **state)
 {
     (void)state;
     static const char *const messages[] = {
-        "A: b\r\n\r\nFrom x\r\n>From y\r\n>>From z\r\nFro\r\n>\r\n>Fr\r\n\r\n\r\n", "Status: R\r\nX-Status: D\r\nX-Keywords: k\r\n\r\n",
-        "", "\r\n", "From a\r\n", "A: b\r\n\r\n\r\nFrom a@b Tue Nov 24 07:55:03 2026\r\nSubject: smuggled\r\n\r\n", "A: b\rc\r\n",
+        "A: b\r\n\r\nFrom x\r\n>From y\r\n>>From z\r\nFro\r\n>\r\n>Fr\r\n\r\n\r\n",
+        "Status: R\r\nX-Status: D\r\nX-Keywords: k\r\n\r\n",
+        "", "\r\n", "From a\r\n",
+        "A: b\r\n\r\n\r\nFrom a@b Tue Nov 24 07:55:03 2026\r\nSubject: smuggled\r\n\r\n", "A: b\rc\r\n",
         " folded\r\n\r\n",
     };
     for (size_t piece = 1; piece < 200; piece *= 3) {
@@ -201,7 +204,8 @@ static void test_written(void **state)
     mbox_write_begin(&w, &b, STR_NONE, INT64_MAX, IMAP_SEEN | IMAP_DRAFT | IMAP_DELETED, STR_NONE);
     mbox_write(&w, S("A: b\r\n\r\nFrom here"));
     mbox_write_end(&w);
-    str wanted = S("From MAILER-DAEMON Thu Jan  1 00:00:00 1970\nX-Keywords: \nStatus: RO\nX-Status: TD\nA: b\n\n>From here\n\n");
+    str wanted = S("From MAILER-DAEMON Thu Jan  1 00:00:00 1970\n"
+                   "X-Keywords: \nStatus: RO\nX-Status: TD\nA: b\n\n>From here\n\n");
     if (!str_eq(buf_str(&b), wanted))
         fail_msg("%.*s", STR_ARG(buf_str(&b)));
 }

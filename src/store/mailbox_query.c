@@ -316,7 +316,7 @@ static int do_delete(struct query *q)
 static int do_rename(struct query *q)
 {
     uint64_t ticket;
-    int r = check_names(q);
+    int r = q->to.n ? check_names(q) : put_error(q, "to= is missing");
     return r < 0 ? r : put_verdict(q, store_rename(q->store, q->account, q->name, q->to, &ticket));
 }
 
@@ -382,6 +382,8 @@ static int trouble(struct query *q, int r)
 {
     if (r == -EBADMSG && (r = store_reindex(q->store)) == 0)
         put_error(q, "the index was damaged and is made anew; try again");
+    else if (r == -EINVAL)
+        put_error(q, "that is no name of an account or a mailbox");
     else if (r == -ENOSPC)
         put_error(q, "there is no room on the disk");
     else if (r == -ENOMEM || r == -ENOBUFS)

@@ -8,7 +8,8 @@
  *                          unseen deleted recent bytes deleted_bytes modseq (without a mailbox only the first three)
  *   mailbox=status name=N  that line, and account used_bytes used_messages quota_bytes quota_messages (0: no limit)
  *   mailbox=messages name=N a line a message in the order of UIDs: uid flags (IMAP_SEEN …) keywords (with blanks
- *                          between) date zone (seconds, minutes) log segment offset content_len meta_len prefix (base64)
+ *                          between) date zone (seconds, minutes) log segment offset content_len meta_len, prefix in
+ *                          base64
  *   mailbox=open name=N    the mailbox is made if it is missing, with the levels above it: account id created (0, 1)
  *   mailbox=create name=N, delete name=N, rename name=N to=M
  *   mailbox=attach first=SEGMENT [at=SEGMENT:END]…  of the log "import", which the command wrote: what lies in segments

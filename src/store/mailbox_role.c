@@ -64,6 +64,15 @@ static bool is_open(const struct mailbox_role *m, const struct bound *b, uint64_
     return b && w && str_eq(str_z(w->account), str_z(b->account));
 }
 
+bool mailbox_role_open_for(const struct mailbox_role *m, str account)
+{
+    const struct watched_mailbox *w;
+    for (size_t at = 0; (w = map_next(&m->watched, &at, NULL));)
+        if (str_eq(str_z(w->account), account))
+            return true;
+    return false;
+}
+
 static void forget(struct mailbox_role *m, uint64_t mailbox)
 {
     struct watched_mailbox *w = map_take(&m->watched, id_key(&mailbox));

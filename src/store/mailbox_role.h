@@ -54,6 +54,8 @@ void mailbox_role_done(struct mailbox_role *m);
 int mailbox_role_frame(struct mailbox_role *m, struct ipc_frame *f);
 /* At the end of each turn: answers what has become durable. */
 void mailbox_role_turn(struct mailbox_role *m);
+/* Has role access a mailbox of that account open? A session that comes to one may have asked for nothing yet. */
+bool mailbox_role_open_for(const struct mailbox_role *m, str account);
 /* Role access has gone: nothing is owed to it, nothing watched. */
 void mailbox_role_access_down(struct mailbox_role *m);
 /* The store's hook `placed`, for messages of the log of role access. */

@@ -320,7 +320,8 @@ static int stage_once(struct store *s, const struct log_message *m)
         return skip(s, m, S("the record of a message cannot be decoded"));
     if (r < 0)
         return r;
-    if (!str_eq(m->log, STORE_LOG) && of_appends(m->log) != (message->append_mailbox != 0)) /* for what its role may do */
+    /* each log is for what its writer may do; what compaction moved was both */
+    if (!str_eq(m->log, STORE_LOG) && of_appends(m->log) != (message->append_mailbox != 0))
         return skip(s, m, S("the record of a message is in the wrong log"));
     struct batch *b = s->open;
     struct placed_note **notes_end = b->notes_end;

@@ -414,7 +414,8 @@ static int segment_get(struct store_role *sr, struct ipc_frame *f)
     if (!unpack_end(&f->in))
         return -EBADMSG;
     const struct bound *b = map_get(&sr->sessions, session);
-    bool ok = b && (b->mailbox || b->imap) && store_segment_open(sr->store, log, segment, &fd) == 0;
+    bool ok = b && (b->mailbox || b->imap || mailbox_role_open_for(&sr->mailboxes, str_z(b->account))) &&
+              store_segment_open(sr->store, log, segment, &fd) == 0;
     struct buf out = BUF(64);
     pack_u64(&out, request);
     pack_u8(&out, ok);

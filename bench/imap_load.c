@@ -5,10 +5,11 @@
  *     imap_load -A BYTES …     each command is an APPEND of a message of about that size
  *     imap_load -H …           IDLE
  *
- * Each connection logs in, selects MAILBOX (INBOX; not for APPEND, nor without a COMMAND), says COMMAND that many times,
+ * Each connection logs in, selects MAILBOX (INBOX; not for APPEND, nor without a COMMAND), says COMMAND that often,
  * one after the other, logs out, and does the same again until it had SESSIONS of them. `%d` in USER is the number of
- * the connection modulo USERS; in COMMAND, `%i` is the number of the command, beginning with 1 again behind the last message.
- * Without COMMAND a session is the log-in alone. Prints one JSON object: `start` and `end` are CLOCK_MONOTONIC, from the
+ * the connection modulo USERS; in COMMAND, `%i` is the number of the command, beginning with 1 behind the last message.
+ * Without COMMAND a session is the log-in alone. Prints one JSON object: `start` and `end` are CLOCK_MONOTONIC, from
+ * the
  * first command (without COMMAND: the first connect) to the last answer; `bytes` are those received in answer to
  * commands. The exit status is 0 if every answer was OK.
  *
@@ -365,15 +366,15 @@ static bool options(int argc, char **argv)
     *colon = 0;
     load.password = colon + 1;
     return load.port && load.port <= 65535 && load.connections && load.connections <= MAX_CONNECTIONS &&
-           load.users && load.commands && load.sessions && load.append <= 64 << 20 && (uint64_t)load.commands * load.sessions *
-           load.connections <= 10000000;
+           load.users && load.commands && load.sessions && load.append <= 64 << 20 &&
+           (uint64_t)load.commands * load.sessions * load.connections <= 10000000;
 }
 
 int main(int argc, char **argv)
 {
     if (!options(argc, argv)) {
-        fprintf(stderr, "usage: imap_load -p PORT -a USER:PASSWORD [-t starttls|implicit] [-m MAILBOX] [-c CONNECTIONS] "
-                        "[-n COMMANDS] [-s SESSIONS] [-l SECONDS] [-A BYTES] [-H] [COMMAND]\n");
+        fprintf(stderr, "usage: imap_load -p PORT -a USER:PASSWORD [-t starttls|implicit] [-m MAILBOX] "
+                        "[-c CONNECTIONS] [-n COMMANDS] [-s SESSIONS] [-l SECONDS] [-A BYTES] [-H] [COMMAND]\n");
         return 2;
     }
     net_init();

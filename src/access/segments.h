@@ -5,8 +5,8 @@
 #include "access/store_call.h"
 #include "store/segment.h"
 
-/* A long message has a segment of its own, so a mailbox may be in thousands; to ask the store for each, each time, would
- * cost more than to read them. */
+/* A long message has a segment of its own, so a mailbox may be in thousands; to ask the store for each, each time,
+ * would cost more than to read them. */
 #define SEGMENTS_OPEN_MAX 2048
 
 struct access_segment {

@@ -31,7 +31,8 @@ static struct sorter *filled(const struct imap_sort_key *keys, size_t n)
 static void make(struct box *b)
 {
     for (size_t i = 0; i < MANY; i++) {
-        messages[i] = (struct box_message){ .uid = (uint32_t)i + 1, .content_len = i * 31 % 17, .date_s = (int64_t)(i * 13 % 29) };
+        messages[i] = (struct box_message){ .uid = (uint32_t)i + 1, .content_len = i * 31 % 17,
+                                            .date_s = (int64_t)(i * 13 % 29) };
         words[i][0] = (char)('a' + i * 5 % 7);
         words[i][1] = (char)('a' + i * 11 % 13);
     }

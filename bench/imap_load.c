@@ -9,8 +9,7 @@
  * one after the other, logs out, and does the same again until it had SESSIONS of them. `%d` in USER is the number of
  * the connection modulo USERS; in COMMAND, `%i` is the number of the command, beginning with 1 behind the last message.
  * Without COMMAND a session is the log-in alone. Prints one JSON object: `start` and `end` are CLOCK_MONOTONIC, from
- * the
- * first command (without COMMAND: the first connect) to the last answer; `bytes` are those received in answer to
+ * the first command (without COMMAND: the first connect) to the last answer; `bytes` are those received in answer to
  * commands. The exit status is 0 if every answer was OK.
  *
  * With -H it opens connections, each from an address of its own, up to the `+` of IDLE, prints a line, keeps them until
@@ -189,6 +188,9 @@ static void take_continuation(struct client *c)
 static void take_line(struct client *c, const char *head, size_t head_n, const char *tail, size_t tail_n)
 {
     char line[HEAD + 1], tag[16];
+    size_t n = head_n < HEAD ? head_n : HEAD;
+    bool untagged = n > 1 && head[0] == '*' && head[1] == ' ' && c->step != GREETING && c->step != SELECT;
+    load.untagged += untagged;
     if (tail_n > 3 && memcmp(tail + tail_n - 3, "}\r\n", 3) == 0) {
         const char *open = memrchr(tail, '{', tail_n);
         if (open) {
@@ -196,11 +198,8 @@ static void take_line(struct client *c, const char *head, size_t head_n, const c
             return;
         }
     }
-    size_t n = head_n < HEAD ? head_n : HEAD;
-    if (n > 1 && head[0] == '*' && head[1] == ' ' && c->step != GREETING && c->step != SELECT) {
-        load.untagged++;
+    if (untagged)
         return;
-    }
     memcpy(line, head, n);
     line[n] = 0;
     if (c->step == SELECT && strncmp(line, "* ", 2) == 0 && strstr(line, " EXISTS"))

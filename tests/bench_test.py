@@ -61,5 +61,27 @@ def test_the_sink_counts_rounds():
         sink.stdout.close()
 
 
+def test_imap_commands_are_counted():
+    with harness.Instance() as house:
+        load = [build(house.path("b"), "imap_load"), "-a", f"bob@posthouse.test:{house.passwords['bob']}", "-l", "20"]
+        plain, tls = ["-p", str(house.port("imap")), "-t", "starttls"], ["-p", str(house.port("imaps")), "-t", "implicit"]
+
+        def loaded(*args):
+            return json.loads(subprocess.run([*load, *args], stdout=subprocess.PIPE, text=True, check=True).stdout)
+        got = loaded(*tls, "-A", "3000", "-c", "2", "-n", "5")
+        harness.equal((got["answered"], got["failed"]), (10, 0))
+        got = loaded(*plain, "-n", "2", "FETCH 1:* BODY.PEEK[]")
+        harness.equal((got["answered"], got["untagged"]), (2, 21))  # BYE is one
+        assert 2 * 10 * 2800 < got["bytes"] < 2 * 10 * 3300, got
+        harness.equal(loaded(*plain, "-n", "4", "STORE %i +FLAGS (\\Flagged)")["answered"], 4)
+        harness.equal(loaded(*tls, "-c", "2", "-s", "3")["answered"], 6)
+        refused = subprocess.run([*load, *tls, "NONSENSE"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=False)
+        harness.equal((refused.returncode, json.loads(refused.stdout)["failed"]), (1, 1))
+        idle = subprocess.Popen([*load, *tls, "-H", "-c", "5"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        harness.equal(json.loads(idle.stdout.readline())["ready"], 5)
+        rest, _ = idle.communicate(timeout=10)
+        harness.equal((json.loads(rest), idle.returncode), ({"open": 5}, 0))
+
+
 if __name__ == "__main__":
     harness.main()

@@ -36,8 +36,8 @@ SYSCALLS = {  # role: (seen all the time, seen now and then)
 }
 # (file, old, new): builds that acknowledge too early, right before and right after the write of the log
 INTAKE, ROLE = "src/session/smtp_intake.c", "src/session/smtp_in.c"
-EARLY = (INTAKE, "uint64_t synced = receive_log_synced(in->log);", "uint64_t synced = UINT64_MAX;")
-BEFORE_WRITE = [EARLY, (ROLE, "if (in->log_dirty) {", "smtp_intake_synced(in); if (in->log_dirty) {")]
+EARLY = (INTAKE, "uint64_t synced = receive_log_synced(in->log.log);", "uint64_t synced = UINT64_MAX;")
+BEFORE_WRITE = [EARLY, (ROLE, "    log_writer_flush(&in->log);", "    smtp_intake_synced(in); log_writer_flush(&in->log);")]
 BEFORE_SYNC = [EARLY, (ROLE, "    while (in->closed) {", "    smtp_intake_synced(in); while (in->closed) {")]
 expect_loss = False
 

@@ -40,8 +40,10 @@ void sort_ranks_learn(struct box *b, struct sorter *s)
 int sort_ranks_sort(const struct sort_ranks *r, const struct imap_sort_key *keys, size_t n_keys,
                     struct sort_place *places, size_t n)
 {
+    if (n == 0)
+        return 0;
     uint32_t *starts = malloc((r->n + 1) * sizeof(*starts));
-    struct sort_place *from = malloc(MAX(n, (size_t)1) * sizeof(*from));
+    struct sort_place *from = malloc(n * sizeof(*from));
     int e = starts && from ? 0 : -ENOMEM;
     for (size_t k = n_keys; e == 0 && k-- > 0;) {
         const uint32_t *rank = r->of[keys[k].kind];

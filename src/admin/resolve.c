@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include "admin/admin.h"
 #include "admin/instance.h"
+#include "admin/targets.h"
 #include "base/event.h"
 #include "message/address.h"
 
@@ -41,23 +42,19 @@ static void print_text(str address, const struct directory_result *r)
            : r->class == DIRECTORY_UNKNOWN ? "no such mailbox in a domain of this host (550 5.1.1)"
                                            : "not a domain of this host");
     print_steps(r);
-    for (const struct directory_target *t = r->targets; t; t = t->next)
-        printf("-> %.*s %s\n", STR_ARG(t->address), t->foreign ? "(on another host)" : "INBOX");
+    targets_print(r);
 }
 
 static void print_json(str address, const struct directory_result *r)
 {
-    json_t *steps = json_array(), *targets = json_array();
+    json_t *steps = json_array();
     for (const struct directory_step *s = r->steps; s; s = s->next)
         json_array_append_new(steps,
                               json_pack("{s:s, s:s%, s:s%, s:s%, s:i}", "kind", step_name[s->kind], "from",
                                         s->from.p ? s->from.p : "", s->from.n, "to", s->to.p ? s->to.p : "", s->to.n,
                                         "file", s->file.p ? s->file.p : "", s->file.n, "line", (int)s->line));
-    for (const struct directory_target *t = r->targets; t; t = t->next)
-        json_array_append_new(
-            targets, json_pack("{s:s%, s:b}", "address", t->address.p, t->address.n, "foreign", (int)t->foreign));
     json_t *all = json_pack("{s:s%, s:s, s:o, s:o}", "address", address.p, address.n, "class", class_name[r->class],
-                            "steps", steps, "targets", targets);
+                            "steps", steps, "targets", targets_json(r));
     json_dumpf(all, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
     putchar('\n');
     json_decref(all);

@@ -6,6 +6,7 @@
 #include "admin/admin.h"
 #include "admin/control.h"
 #include "admin/instance.h"
+#include "admin/targets.h"
 #include "base/event.h"
 #include "message/address.h"
 
@@ -87,12 +88,8 @@ static int ask_server(const struct question *q)
 
 static void print_local_json(const struct question *q, const struct directory_result *r)
 {
-    json_t *targets = json_array();
-    for (const struct directory_target *t = r->targets; t; t = t->next)
-        json_array_append_new(
-            targets, json_pack("{s:s%, s:b}", "address", t->address.p, t->address.n, "foreign", (int)t->foreign));
     json_t *all = json_pack("{s:s%, s:s, s:o}", "recipient", q->recipient.p, q->recipient.n, "action",
-                            r->class == DIRECTORY_LOCAL ? "local" : "unknown", "targets", targets);
+                            r->class == DIRECTORY_LOCAL ? "local" : "unknown", "targets", targets_json(r));
     json_dumpf(all, stdout, JSON_INDENT(2) | JSON_PRESERVE_ORDER);
     putchar('\n');
     json_decref(all);
@@ -110,8 +107,7 @@ static int local(struct question *q, const struct directory_result *r)
     print_safe(&shown, q->recipient);
     printf("%.*s is an address of this host: it %s (posthouse resolve %.*s shows how)\n", STR_ARG(buf_str(&shown)),
            e ? "leads nowhere" : "stays here unless said otherwise", STR_ARG(buf_str(&shown)));
-    for (const struct directory_target *t = r->targets; t; t = t->next)
-        printf("-> %.*s %s\n", STR_ARG(t->address), t->foreign ? "(on another host)" : "INBOX");
+    targets_print(r);
     for (const struct directory_target *t = r->targets; t && !e; t = t->next) {
         if (!t->foreign || conf_address_ascii(&q->i->arena, t->address, &q->recipient) < 0)
             continue;

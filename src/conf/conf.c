@@ -259,18 +259,24 @@ int conf_read_block(struct conf_parser *p, struct conf_lexer *l, const struct co
 
 static int domain_inner(struct conf_parser *p, const struct conf_statement *s, void *arg)
 {
-    static const char *const names[] = { "catch_all", "postmaster" };
+    static const char *const names[] = { "catch_all", "postmaster", "deliver", "user" };
     struct conf_domain *d = arg;
     const struct conf_word *name = &s->words[0];
-    struct conf_words *list = str_eq(name->text, S("catch_all")) ? &d->catch_all
-                              : str_eq(name->text, S("postmaster")) ? &d->postmaster : NULL;
+    struct conf_words *const lists[] = { &d->catch_all, &d->postmaster, &d->deliver, &d->user }, *list = NULL;
+    for (size_t i = 0; i < ARRAY_LEN(names); i++)
+        if (str_eq(name->text, str_z(names[i])))
+            list = lists[i];
     if (!list)
         return conf_unknown(p, name, "word in a domain block:", conf_nearest_of(names, ARRAY_LEN(names), name->text));
     if (list->set)
         return FAIL(p, name, "%.*s is set twice; first at %.*s:%u", SHOW(name->text), SHOW(list->word[0].file),
                     list->word[0].line);
     if (s->n < 2)
-        return FAIL(p, name, "%.*s needs a target, like user@%.*s", SHOW(name->text), SHOW(d->name.text));
+        return list == &d->deliver || list == &d->user
+                   ? FAIL(p, name, "%.*s needs a value; see docs/delivery.md", SHOW(name->text))
+                   : FAIL(p, name, "%.*s needs a target, like user@%.*s", SHOW(name->text), SHOW(d->name.text));
+    if (list == &d->user && s->n > 2)
+        return FAIL(p, &s->words[2], "user takes one name of a system user");
     return conf_list_value(p, s, list);
 }
 

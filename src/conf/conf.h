@@ -101,7 +101,7 @@ struct conf {
  * a word; \" and \\ inside it. A line that ends with a comma or a backslash goes on with the next. `#` where a word
  * could start begins a comment.
  *     SETTING value…                            a row of settings.def
- *     domain NAME [{ catch_all target…; postmaster target… }]
+ *     domain NAME [{ catch_all target…; postmaster target…; deliver mechanism…; user NAME }]
  *     listen SERVICE ADDRESS:PORT [{ smtpd_…_restrictions word… }]     smtp submission submissions lmtp pop3 pop3s imap
  *     imaps listen lmtp unix:PATH [{ … }]
  *     route NAME { … }                          where mail goes next: docs/routing.md

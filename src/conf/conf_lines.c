@@ -122,6 +122,34 @@ str conf_target_next(str *rest)
     return target;
 }
 
+str conf_unquote(struct arena *a, str text)
+{
+    if (text.n < 2 || text.p[0] != '"' || text.p[text.n - 1] != '"')
+        return text;
+    char *p = ARENA_ARRAY(a, char, text.n);
+    size_t n = 0;
+    for (size_t i = 1; p && i + 1 < text.n; i++) {
+        if (text.p[i] == '\\' && i + 2 < text.n)
+            i++;
+        p[n++] = text.p[i];
+    }
+    return str_of(p, n);
+}
+
+str conf_option_next(str *rest)
+{
+    str s = str_trim(*rest);
+    size_t end = 0;
+    for (bool quoted = false; end < s.n && (quoted || !ascii_blank(s.p[end])); end++) {
+        if (s.p[end] == '"')
+            quoted = !quoted;
+        else if (quoted && s.p[end] == '\\' && end + 1 < s.n)
+            end++;
+    }
+    *rest = str_from(s, end);
+    return str_first(s, end);
+}
+
 bool conf_target_include(str target, str *out_path)
 {
     if (!str_starts(target, S(":include:")))

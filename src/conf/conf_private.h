@@ -51,6 +51,11 @@ int conf_lines_next(struct conf_lines *l, struct arena *a, str *out_line, struct
 
 /* The next target of an alias: up to the comma (quotes respected), trimmed; n == 0 and an empty *rest at the end. */
 str conf_target_next(str *rest);
+/* A target or value without the quotes around it and the backslashes in them, in the arena; one without is itself.
+ * p NULL: no memory. */
+str conf_unquote(struct arena *a, str text);
+/* The next of an account's options, with "…" around blanks respected: up to the blank; n == 0 at the end. */
+str conf_option_next(str *rest);
 /* The file of ":include:FILE". */
 bool conf_target_include(str target, str *out_path);
 /* Splits "alias: targets" at the colon outside quotes. False: there is none. */
@@ -100,7 +105,7 @@ struct conf_place { /* where a setting was written; no file: nowhere */
 
 struct conf_domain {
     struct conf_word name; /* lower case, A-label form */
-    struct conf_words catch_all, postmaster;
+    struct conf_words catch_all, postmaster, deliver, user;
 };
 
 struct conf_table {

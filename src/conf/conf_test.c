@@ -287,6 +287,8 @@ static void test_unknown_names(void **state)
     refuse("domian x", "posthouse.conf:1: unknown setting \"domian\"; did you mean domain?");
     refuse("domain x { catchall a@x }",
            "posthouse.conf:1: unknown word in a domain block: \"catchall\"; did you mean catch_all?");
+    refuse("domain x { deliver }", "posthouse.conf:1: deliver needs a value; see docs/delivery.md");
+    refuse("domain x { user a b }", "posthouse.conf:1: user takes one name of a system user");
     refuse("listen smtp *:25 { smtpd_relay_restriction reject }",
            "posthouse.conf:1: unknown listener setting \"smtpd_relay_restriction\"; did you mean "
            "smtpd_relay_restrictions?");

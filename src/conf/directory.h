@@ -6,15 +6,18 @@
 #include "conf/conf.h"
 
 /* The files it is made of. Empty lines and lines that begin with # count for nothing.
- *   accounts   `address [senders=a@x,b@y,@z] [quota=SIZE] [quota_messages=NUMBER]`: one account a line; senders are
- *              further addresses (@z: every one of z) it may write as. A quota counts before the setting of that name;
- *              0: none.
+ *   accounts   `address [senders=a@x,b@y,@z] [quota=SIZE] [quota_messages=NUMBER] [deliver=MECHANISM]… [user=NAME]`:
+ *              one account a line; senders are further addresses (@z: every one of z) it may write as. A quota counts
+ *              before the setting of that name; 0: none. deliver and user count before those of the domain; a value
+ *              with blanks stands in "…".
  *   aliases    `alias: target, target…`; a line that starts with a blank continues the one before. alias is
  *              local@domain, local (in every domain of ours), or @domain (all that is unknown there). A target is an
- *              address (without a domain: of the alias's domain) or :include:FILE, a file with one target a line. An
+ *              address (without a domain: of the alias's domain), a mechanism ("|command", /file, /folder/, smtp:host …;
+ *              in "…" if it has blanks or commas) or :include:FILE, a file with one address a line. An
  *              alias that names itself means the account of that name. Chains have at most 50 links.
  * A domain's block in the configuration may add `catch_all target…` (the same as @domain) and `postmaster target…`
- * (used when nothing else has that name). Domains as U-labels match their A-labels. An address without a domain belongs
+ * (used when nothing else has that name), `deliver mechanism…` and `user NAME` (how and as whom mail for its accounts
+ * is delivered, route/mechanism.h; an account whose name cannot be part of the path has its mailbox). Domains as U-labels match their A-labels. An address without a domain belongs
  * to the first domain. */
 
 /* Compiles what the bundle holds. 0, or -EINVAL with *out_error: an alias loop, a domain without a postmaster
@@ -32,8 +35,11 @@ int directory_open(str blob, struct directory *out);
 enum directory_class { DIRECTORY_FOREIGN, DIRECTORY_UNKNOWN, DIRECTORY_LOCAL }; /* order of enum policy_address */
 
 struct directory_target {
-    str address;     /* account (canonical, lower case) or foreign address */
+    str address;     /* account (canonical, lower case) or foreign address; of an alias's mechanism the alias */
     bool foreign;    /* leads off this host */
+    str mechanism;   /* how it is delivered (route/mechanism.h); n == 0: into the account's mailbox, or it is foreign.
+                        "forward" is followed by what counts without a ~/.forward, each after a newline */
+    str user;        /* the system user it is delivered as; n == 0: the setting mda_user */
     struct directory_target *next;
 };
 

@@ -100,7 +100,8 @@ static int visit(struct checker *c, const struct node *n, unsigned depth)
     int r = map_set(&c->state, key, &entered, NULL);
     str items = n->e.items, item;
     for (uint32_t i = 0; r == 0 && i < n->e.n && directory_item(&items, &item); i++)
-        r = visit_target(c, n, item, depth + 1);
+        if (!str_starts(item, str_of((const char[]){ DIRECTORY_MECHANISM }, 1)))
+            r = visit_target(c, n, item, depth + 1);
     if (r == 0)
         r = map_set(&c->state, key, &left, NULL);
     return r;
@@ -118,7 +119,7 @@ static int settle(struct checker *c, const struct node *n, uint32_t domain_off)
         return r;
     if (result.n_targets == 0 && n->e.kind != DIRECTORY_BARE)
         c->blob->p[n->e.off + 1] |= DIRECTORY_DEAD;
-    if (result.n_targets != 1 || result.targets->foreign || n->e.kind == DIRECTORY_POSTMASTER || n->e.key.p[0] == '@' ||
+    if (!directory_is_sole(&result) || n->e.kind == DIRECTORY_POSTMASTER || n->e.key.p[0] == '@' ||
         !directory_lookup(&c->d, DIRECTORY_ACCOUNT, result.targets->address, &account))
         return 0;
     pack_u32(&c->sole, account.off);

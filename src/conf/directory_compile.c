@@ -6,6 +6,7 @@
 #include "base/pack.h"
 #include "conf/directory_private.h"
 #include "message/address.h"
+#include "route/mechanism.h"
 #include <errno.h>
 
 #define SHOW(s) STR_ARG(str_first((s), 200))
@@ -126,6 +127,54 @@ static int add_target(struct compiler *c, const struct place *at, uint32_t entry
     return r;
 }
 
+/* A mechanism, of an alias, an account or a domain. */
+static int add_mechanism(struct compiler *c, const struct place *at, uint32_t entry, str text)
+{
+    struct mechanism m;
+    const char *why;
+    if (!mechanism_parse(text, &m, &why))
+        return FAIL(c, at, "\"%.*s\": %s", SHOW(text), why);
+    size_t n;
+    if (m.kind == MECHANISM_COMMAND && !mechanism_words(&c->scratch, m.command, &n, &why))
+        return why[0] ? FAIL(c, at, "\"%.*s\": %s", SHOW(text), why) : -ENOMEM;
+    str item = arena_printf(&c->scratch, "%c%.*s", DIRECTORY_MECHANISM, STR_ARG(text));
+    if (!item.p)
+        return -ENOMEM;
+    add_item(c, entry, item);
+    return 0;
+}
+
+/* The system user an account's mail is delivered as. */
+static int add_user(struct compiler *c, const struct place *at, uint32_t entry, str name)
+{
+    bool good = name.n > 0 && name.n <= 64 && !ascii_digit(name.p[0]) && name.p[0] != '-';
+    for (size_t i = 0; i < name.n; i++)
+        good = good && (ascii_alnum(name.p[i]) || str_chr(S("._-"), name.p[i]) >= 0);
+    if (!good)
+        return FAIL(c, at, "\"%.*s\" is not a name of a system user", SHOW(name));
+    str item = arena_printf(&c->scratch, "%c%.*s", DIRECTORY_USER, STR_ARG(name));
+    if (!item.p)
+        return -ENOMEM;
+    add_item(c, entry, item);
+    return 0;
+}
+
+static int add_domain_delivery(struct compiler *c, const struct conf_domain *d, uint32_t entry)
+{
+    int r = 0;
+    if (d->deliver.n > DIRECTORY_MECHANISMS_MAX)
+        return conf_fail(c->a, c->error, d->name.file, d->name.line, "domain %.*s: more than %d mechanisms",
+                         SHOW(d->name.text), DIRECTORY_MECHANISMS_MAX);
+    for (size_t i = 0; r == 0 && i < d->deliver.n; i++) {
+        const struct conf_word *w = &d->deliver.word[i];
+        r = add_mechanism(c, &(struct place){ w->file, w->line, 0 }, entry, w->text);
+    }
+    if (r == 0 && d->user.n)
+        r = add_user(c, &(struct place){ d->user.word[0].file, d->user.word[0].line, 0 }, entry, d->user.word[0].text);
+    arena_clear(&c->scratch);
+    return r;
+}
+
 /* `domain` statements and what their blocks say. */
 static int add_domains(struct compiler *c)
 {
@@ -137,9 +186,10 @@ static int add_domains(struct compiler *c)
         if (!str_eq(w->file, last))
             file_off = add_name(c, w->file);
         last = w->file;
-        add_entry(c, DIRECTORY_DOMAIN, w->text, &(struct place){ w->file, w->line, file_off });
-        if (map_set(&c->ours, w->text, &here, NULL) < 0)
-            return -ENOMEM;
+        uint32_t entry = add_entry(c, DIRECTORY_DOMAIN, w->text, &(struct place){ w->file, w->line, file_off });
+        int r = add_domain_delivery(c, &c->c->domains[i], entry);
+        if (r < 0 || map_set(&c->ours, w->text, &here, NULL) < 0)
+            return r < 0 ? r : -ENOMEM;
     }
     return 0;
 }
@@ -220,14 +270,25 @@ static int add_options(struct compiler *c, const struct place *at, uint32_t entr
 {
     str option;
     int r = 0;
-    while (r >= 0 && (option = str_word(&options)).n && option.p[0] != '#') {
+    unsigned mechanisms = 0, users = 0;
+    while (r >= 0 && (option = conf_option_next(&options)).n && option.p[0] != '#') {
         str value = option, name = str_cut(&value, '=');
         r = add_quota(c, at, entry, option);
         if (r)
             continue;
+        bool deliver = str_eq(name, S("deliver")), user = str_eq(name, S("user"));
+        if (deliver || user) {
+            mechanisms += deliver;
+            users += user;
+            if (mechanisms > DIRECTORY_MECHANISMS_MAX || users > 1)
+                return FAIL(c, at, users > 1 ? "user= stands twice" : "too many mechanisms");
+            value = conf_unquote(&c->scratch, value);
+            r = !value.p ? -ENOMEM : deliver ? add_mechanism(c, at, entry, value) : add_user(c, at, entry, value);
+            continue;
+        }
         if (!str_eq(name, S("senders")) || value.n == 0)
-            return FAIL(c, at, "unknown option \"%.*s\" of an account; expected senders=address,address, quota=SIZE or "
-                               "quota_messages=NUMBER", SHOW(option));
+            return FAIL(c, at, "unknown option \"%.*s\" of an account; expected senders=address,address, quota=SIZE, "
+                               "quota_messages=NUMBER, deliver=MECHANISM or user=NAME", SHOW(option));
         while (r == 0 && value.n)
             r = add_extra(c, at, entry, str_cut(&value, ','));
     }
@@ -279,7 +340,11 @@ static int add_include(struct compiler *c, const struct place *at, uint32_t entr
     int r;
     while ((r = conf_lines_next(&l, &c->scratch, &line, c->error)) > 0) {
         struct place inner = { .file = path, .line = l.at };
-        r = add_target(c, &inner, entry, line, domain);
+        if (mechanism_is(str_starts(line, S("\"")) ? str_from(line, 1) : line))
+            r = FAIL(c, &inner, "only addresses may stand in an included file; write \"%.*s\" in the alias itself",
+                     SHOW(line));
+        else
+            r = add_target(c, &inner, entry, line, domain);
         if (r < 0)
             break;
     }
@@ -317,8 +382,11 @@ static int add_alias(struct compiler *c, const struct place *at, str line)
         str target = conf_target_next(&targets);
         if (target.n == 0)
             break;
-        r = conf_target_include(target, &path) ? add_include(c, at, entry, path, domain)
-                                               : add_target(c, at, entry, target, domain);
+        str text = conf_unquote(&c->scratch, target);
+        r = !text.p ? -ENOMEM
+            : conf_target_include(target, &path) ? add_include(c, at, entry, path, domain)
+            : mechanism_is(text) ? add_mechanism(c, at, entry, text)
+                                 : add_target(c, at, entry, target, domain);
     }
     if (r == 0 && items_of(c, entry) == 0 && !c->out->failed && str_find(line, S(":include:")) < 0)
         r = FAIL(c, at, "alias %.*s has no target", SHOW(alias));

@@ -20,8 +20,8 @@ static void test_refused_lines(void **state)
            "aliases:3: alias a appears twice; first at aliases:1");
     refuse(CONF, "anna\n", "", "accounts:1: account \"anna\" has no domain; a log-in is the full address");
     refuse(CONF, "anna@example.org quotas=1\n", "",
-           "accounts:1: unknown option \"quotas=1\" of an account; expected senders=address,address, quota=SIZE or "
-           "quota_messages=NUMBER");
+           "accounts:1: unknown option \"quotas=1\" of an account; expected senders=address,address, quota=SIZE, "
+           "quota_messages=NUMBER, deliver=MECHANISM or user=NAME");
     refuse(CONF, "anna@example.org quota=1X\n", "",
            "accounts:1: \"quota=1X\" is not a size; expected a number with K, M or G");
     refuse(CONF, "anna@example.org quota=\n", "",

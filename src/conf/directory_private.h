@@ -9,7 +9,9 @@
  *            lead to that account alone
  *   entry    u8 kind, u8 flags, u16 length of key, u32 line, u32 offset of the file's name (u16 length, bytes; 0:
  *            none), u32 number of items, key, items (u16 length, bytes): targets of an alias; of an account extra
- *            senders, which have an @, and DIRECTORY_QUOTA or DIRECTORY_QUOTA_MESSAGES with a decimal number
+ *            senders, which have an @, and DIRECTORY_QUOTA or DIRECTORY_QUOTA_MESSAGES with a decimal number. An item
+ *            that begins with DIRECTORY_MECHANISM is a mechanism (of an alias, an account, or of all accounts of a
+ *            domain), with DIRECTORY_USER the system user of an account or of a domain's accounts
  *
  * The hash is taken over the key alone: an account and an alias of one name are found by one walk. */
 #pragma once
@@ -46,6 +48,10 @@ enum directory_kind {
 
 #define DIRECTORY_QUOTA          "quota="
 #define DIRECTORY_QUOTA_MESSAGES "quota_messages="
+#define DIRECTORY_MECHANISM      '\1'
+#define DIRECTORY_USER           '\2'
+#define DIRECTORY_FORWARD_MAX    16000 /* bytes of `forward` and what follows it */
+#define DIRECTORY_MECHANISMS_MAX 16    /* of one account or domain */
 
 enum { DIRECTORY_DEAD = 1 }; /* flag of an alias: none of its targets exists */
 
@@ -91,6 +97,9 @@ void directory_find(const struct directory *d, const struct directory_key *k, ui
                     struct directory_found *out);
 /* The key without its tag; false if it has none. */
 bool directory_untag(const struct directory *d, const struct directory_key *k, struct directory_key *out);
+
+/* True if the targets are one account and nothing else; its address is that of the first. */
+bool directory_is_sole(const struct directory_result *r);
 
 /* Resolves the targets of one alias, in that domain if it is a bare one. 0, -ENOMEM, -E2BIG (more than
  * DIRECTORY_TARGETS_MAX). */

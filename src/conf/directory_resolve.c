@@ -2,7 +2,9 @@
  * listed once, so the work is linear in the part of the directory that is reached, and a loop (which only a damaged
  * blob can hold) ends. */
 #include "base/hash.h"
+#include "base/pack.h"
 #include "conf/directory_private.h"
+#include "route/mechanism.h"
 #include <errno.h>
 
 /* A set of 64-bit keyed hashes. Two different members share one with probability 2^-64, and nobody outside knows the
@@ -33,10 +35,11 @@ static bool put_hash(uint64_t *slot, size_t cap, uint64_t h)
     return fresh;
 }
 
-/* True if (kind, text) was not there; also when memory ran out, which r->error remembers. */
-static bool first_time(struct resolver *r, char kind, str text)
+/* True if (kind, text, more) was not there; also when memory ran out, which r->error remembers. */
+static bool first_time(struct resolver *r, char kind, str text, str more)
 {
-    char hashed[1 + DIRECTORY_KEY_MAX];
+    const uint8_t *key = (const uint8_t *)r->d->blob.p + DIRECTORY_AT_KEY;
+    char hashed[1 + DIRECTORY_KEY_MAX + 8];
     struct seen *s = &r->seen;
     if (2 * s->n >= s->cap) {
         size_t cap = s->cap ? s->cap * 2 : 16;
@@ -55,8 +58,9 @@ static bool first_time(struct resolver *r, char kind, str text)
     hashed[0] = kind;
     if (text.n)
         memcpy(hashed + 1, text.p, text.n);
-    bool fresh = put_hash(s->slot, s->cap,
-                          siphash24((const uint8_t *)r->d->blob.p + DIRECTORY_AT_KEY, str_of(hashed, text.n + 1)) | 1);
+    if (more.n)
+        put_u64(hashed + 1 + text.n, siphash24(key, more));
+    bool fresh = put_hash(s->slot, s->cap, siphash24(key, str_of(hashed, text.n + 1 + (more.n ? 8 : 0))) | 1);
     s->n += fresh;
     return fresh;
 }
@@ -85,9 +89,9 @@ static void add_step(struct resolver *r, int kind, str from, str to, const struc
     r->last_step = &s->next;
 }
 
-static void add_target(struct resolver *r, str address, bool foreign)
+static void add_target(struct resolver *r, const struct directory_target *target)
 {
-    if (r->error || !first_time(r, 't', address) || r->error)
+    if (r->error || !first_time(r, 't', target->address, target->mechanism) || r->error)
         return;
     if (r->out->n_targets == DIRECTORY_TARGETS_MAX) {
         r->error = -E2BIG;
@@ -98,7 +102,11 @@ static void add_target(struct resolver *r, str address, bool foreign)
         r->error = -ENOMEM;
         return;
     }
-    *t = (struct directory_target){ .address = keep(r, address), .foreign = foreign };
+    *t = (struct directory_target){ .address = keep(r, target->address), .foreign = target->foreign };
+    if (target->mechanism.n) {
+        t->mechanism = keep(r, target->mechanism);
+        t->user = keep(r, target->user);
+    }
     *r->last_target = t;
     r->last_target = &t->next;
     r->out->n_targets++;
@@ -110,7 +118,61 @@ static void walk(struct resolver *r, str address, uint32_t self);
 static void walk_foreign(struct resolver *r, str address)
 {
     add_step(r, DIRECTORY_STEP_FOREIGN, address, address, NULL);
-    add_target(r, address, true);
+    add_target(r, &(struct directory_target){ .address = address, .foreign = true });
+}
+
+/* How an account's mail is delivered: its own items, or else those of its domain. */
+struct delivery {
+    const struct directory_entry *mechanisms; /* whose items; NULL: there are none */
+    str user;
+};
+
+static struct delivery delivery_of(const struct directory_entry *account, const struct directory_entry *domain)
+{
+    struct delivery d = { 0 };
+    const struct directory_entry *from[] = { account, domain };
+    for (size_t f = 0; f < ARRAY_LEN(from); f++) {
+        str items = from[f]->items, item;
+        for (uint32_t i = 0; i < from[f]->n && directory_item(&items, &item); i++) {
+            if (item.n && item.p[0] == DIRECTORY_MECHANISM && !d.mechanisms)
+                d.mechanisms = from[f];
+            else if (item.n && item.p[0] == DIRECTORY_USER && !d.user.n)
+                d.user = str_from(item, 1);
+        }
+    }
+    return d;
+}
+
+/* `forward` and all that follows it are one mechanism: what follows counts where there is no ~/.forward. */
+static void add_account(struct resolver *r, const struct directory_entry *account,
+                        const struct directory_entry *domain)
+{
+    const struct delivery d = delivery_of(account, domain);
+    struct directory_target native = { .address = account->key }, t = native;
+    t.user = d.user;
+    if (!d.mechanisms) {
+        add_target(r, &native);
+        return;
+    }
+    _cleanup_buf_ struct buf forward = BUF(DIRECTORY_FORWARD_MAX);
+    str items = d.mechanisms->items, item;
+    for (uint32_t i = 0; i < d.mechanisms->n && !r->error && directory_item(&items, &item); i++) {
+        const char *why;
+        if (!item.n || item.p[0] != DIRECTORY_MECHANISM)
+            continue;
+        t.mechanism = mechanism_expand(r->a, str_from(item, 1), account->key, &why);
+        if (!t.mechanism.p && !why[0])
+            r->error = -ENOMEM;
+        if (forward.n || str_eq(t.mechanism, str_z(mechanism_name[MECHANISM_FORWARD])))
+            buf_addf(&forward, "%s%.*s", forward.n ? "\n" : "", STR_ARG(t.mechanism.n ? t.mechanism : S("mailbox")));
+        else if (!t.mechanism.n || str_eq(t.mechanism, str_z(mechanism_name[MECHANISM_MAILBOX])))
+            add_target(r, &native);
+        else
+            add_target(r, &t);
+    }
+    t.mechanism = buf_str(&forward);
+    if (forward.n)
+        add_target(r, &t);
 }
 
 static void expand(struct resolver *r, int kind, str from, const struct directory_entry *e, str domain)
@@ -119,11 +181,16 @@ static void expand(struct resolver *r, int kind, str from, const struct director
     memcpy(id, &e->off, 4);
     domain = str_first(domain, DIRECTORY_KEY_MAX);
     memcpy(id + 4, domain.p, domain.n);
-    if (r->depth >= DIRECTORY_DEPTH_MAX || !first_time(r, 'a', str_of(id, 4 + domain.n)))
+    if (r->depth >= DIRECTORY_DEPTH_MAX || !first_time(r, 'a', str_of(id, 4 + domain.n), STR_NONE))
         return;
     r->depth++;
     str items = e->items, item;
     for (uint32_t i = 0; i < e->n && r->error == 0 && directory_item(&items, &item); i++) {
+        if (item.n && item.p[0] == DIRECTORY_MECHANISM) {
+            add_step(r, kind, from, str_from(item, 1), e);
+            add_target(r, &(struct directory_target){ .address = from, .mechanism = str_from(item, 1) });
+            continue;
+        }
         if (item.n + 1 + domain.n > sizeof(target))
             continue;
         if (str_chr(item, '@') < 0) { /* of a bare alias: in the domain that is asked for */
@@ -159,10 +226,18 @@ static void walk(struct resolver *r, str address, uint32_t self)
         add_step(r, DIRECTORY_STEP_NONE, address, STR_NONE, NULL);
     } else if (found.kind == DIRECTORY_STEP_ACCOUNT) {
         add_step(r, DIRECTORY_STEP_ACCOUNT, address, found.e.key, &found.e);
-        add_target(r, found.e.key, false);
+        add_account(r, &found.e, &domain);
     } else {
         expand(r, found.kind, address, &found.e, directory_key_domain(&k));
     }
+}
+
+bool directory_is_sole(const struct directory_result *r)
+{
+    for (const struct directory_target *t = r->targets; t; t = t->next)
+        if (t->foreign || !str_eq(t->address, r->targets->address))
+            return false;
+    return r->n_targets != 0;
 }
 
 static struct resolver begin(const struct directory *d, struct arena *a, struct directory_result *out)

@@ -39,9 +39,9 @@ static bool sole_alias(const struct directory *d, struct arena *a, const struct 
     directory_find(d, k, 0, &found);
     if (found.kind != DIRECTORY_STEP_ALIAS && found.kind != DIRECTORY_STEP_POSTMASTER)
         return false;
-    if (directory_expand(d, a, &found.e, directory_key_domain(k), &result) < 0 || result.n_targets != 1)
+    if (directory_expand(d, a, &found.e, directory_key_domain(k), &result) < 0)
         return false;
-    return !result.targets->foreign && str_eq(result.targets->address, account->key);
+    return directory_is_sole(&result) && str_eq(result.targets->address, account->key);
 }
 
 static bool find_account(const struct directory *d, str account, struct directory_entry *out)
@@ -116,7 +116,7 @@ str directory_allowed_senders(const struct directory *d, struct arena *a, str ac
     }
     str items = e.items, item;
     for (uint32_t i = 0; i < e.n && names.n <= NAMED_MAX && directory_item(&items, &item); i++)
-        if (str_chr(item, '@') >= 0)
+        if (str_chr(item, '@') >= 0 && item.p[0] >= ' ')
             name(&names, item, STR_NONE);
     str text = arena_dup(a, buf_str(&names.text));
     buf_done(&names.text);

@@ -48,7 +48,7 @@ static inline void refuse(const char *conf, const char *accounts, const char *al
     assert_string_equal(test_error(&w.a, &w.error), want);
 }
 
-/* Class and targets as "LOCAL a@b !c@d": ! is foreign. */
+/* Class and targets as "LOCAL a@b !c@d e@f=[mbox:/x]as bob": ! is foreign, in brackets the mechanism. */
 static inline void leads(struct world *w, const char *address, const char *want)
 {
     static const char *const name[] = { "FOREIGN", "UNKNOWN", "LOCAL" };
@@ -61,6 +61,8 @@ static inline void leads(struct world *w, const char *address, const char *want)
     for (const struct directory_target *t = r.targets; t; t = t->next, n++) {
         buf_add(&b, t->foreign ? S(" !") : S(" "));
         buf_add(&b, t->address);
+        if (t->mechanism.n)
+            buf_addf(&b, "=[%.*s]%s%.*s", STR_ARG(t->mechanism), t->user.n ? "as " : "", STR_ARG(t->user));
     }
     assert_int_equal(n, r.n_targets);
     buf_addc(&b, '\0');

@@ -48,8 +48,10 @@ static bool parse_path(struct mechanism *m, str text, const char **out_why)
     if (has_dots(text))
         return bad(out_why, "the path must not have .. in it");
     if (m->kind == MECHANISM_MAILDIR)
-        while (text.n > 1 && str_ends(text, S("/")))
+        while (text.n && str_ends(text, S("/")))
             text.n--;
+    if (!text.n || str_eq(text, S("~")))
+        return bad(out_why, "the path must name a folder below / or ~/");
     if (str_ends(text, S("/")))
         return bad(out_why, m->kind == MECHANISM_MBOX ? "this path is of a folder; an mbox is a file" :
                                                         "the path must not be a folder's");

@@ -54,6 +54,7 @@ static void test_refused(void **state)
     takes("mbox:mail", "no: the path must begin with / or ~/");
     takes("mbox:/var/mail/", "no: this path is of a folder; an mbox is a file");
     takes("maildir:/home/../etc", "no: the path must not have .. in it");
+    takes("~//", "no: the path must name a folder below / or ~/");
     takes("lmtp:/run/", "no: the path must not be a folder's");
     takes("smtp:", "no: the host is missing");
     takes("smtp:x:0", "no: the port must be a number from 1 to 65535");

@@ -1,4 +1,5 @@
 """The servers that are measured, each in a folder of its own, with what the measurements ask of it."""
+import contextlib
 import json
 import os
 import pwd
@@ -15,9 +16,10 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 DOMAIN, SENDER, READER = "bench.test", "alice@bench.test", "bob@bench.test"
 # Domains of others: of smtp_sink, of nobody, of one who says nothing, of a smtp_sink that takes its time.
 RELAYED, DEAD, SILENT, SLOW = "relay.test", "dead.test", "silent.test", "slow.test"
+MAILDIR, MBOX = "maildir.test", "mbox.test"  # domains whose mail is delivered into Maildirs and mbox files
 USERS = 1000
 LIMIT = 60  # seconds that anything may take
-OFFSETS = {"smtp": 25, "idle": 26, "sink": 27, "dead": 28, "silent": 29, "slow": 30, "pop3": 110, "imap": 143, "submission": 587,
+OFFSETS = {"lmtp": 24, "smtp": 25, "idle": 26, "sink": 27, "dead": 28, "silent": 29, "slow": 30, "pop3": 110, "imap": 143, "submission": 587,
            "imaps": 993, "pop3s": 995}
 
 
@@ -36,7 +38,7 @@ def run(*args):
 
 def free_base(taken=()):
     """A number such that nothing on the loopback interface listens at it plus one of the ports of mail."""
-    offsets = sorted({24, 465, *OFFSETS.values()})
+    offsets = sorted({465, *OFFSETS.values()})
     for base in range(21000, 60000, 1000):
         sockets = [socket.socket() for _ in offsets]
         try:
@@ -96,8 +98,9 @@ class Posthouse:
         run(self.binary, "quickstart", "--local", self.dir, "--base-port", self.base, "--domain", DOMAIN)
         self.conf = os.path.join(self.dir, "posthouse.conf")
         self.let_relay()
+        self.let_deliver()
         with open(os.path.join(self.dir, "accounts"), "a") as f:
-            f.writelines(f"u{n}@{DOMAIN}\n" for n in range(USERS))
+            f.writelines(f"u{n}@{domain}\n" for domain in (DOMAIN, MAILDIR, MBOX) for n in range(USERS))
         with open(os.path.join(self.dir, "accounts.txt")) as f:
             words = [line.split() for line in f]
         self.password = {w[0]: w[1] for w in words if len(w) == 2 and "@" in w[0]}
@@ -115,6 +118,18 @@ class Posthouse:
             text += f"route {port} {{ recipient @{domain}; next smtp [127.0.0.1]:{self.port[port]} }}\n"
         with open(self.conf, "w") as f:
             f.write(text)
+
+    def let_deliver(self):
+        """Two domains are delivered outside of the store, as a user of the system; the folders are there before anything is measured."""
+        owner = pwd.getpwnam("nobody")
+        mail = os.path.join(self.dir, "delivered")
+        self.new = [os.path.join(mail, f"u{n}", "new") for n in range(USERS)]
+        for folder in (mail, *(os.path.join(mail, f"u{n}", *sub) for n in range(USERS) for sub in ((), ("tmp",), ("cur",), ("new",)))):
+            os.mkdir(folder, 0o755 if folder == mail else 0o700)
+            os.chown(folder, owner.pw_uid, owner.pw_gid)
+        with open(self.conf, "a") as f:
+            f.write(f"\nmda_min_uid 1\ndomain {MAILDIR} {{ postmaster u0; deliver maildir:{mail}/%n; user nobody }}\n"
+                    f"domain {MBOX} {{ postmaster u0; deliver mbox:{mail}/mbox-%n; user nobody }}\n")
 
     def let_read(self):
         """Those who read by IMAP (bench/imap.py) have the password of READER."""
@@ -142,6 +157,22 @@ class Posthouse:
     def stop(self):
         self.process = end(self.process)
 
+    def configure(self, text):
+        with open(self.conf, "w") as f:
+            f.write(text)
+        run(self.binary, "reload", "-c", self.conf)
+
+    @contextlib.contextmanager
+    def setting(self, line):
+        """With that line in the configuration of the running server; None: as it is."""
+        with open(self.conf) as f:
+            text = f.read()
+        if line:
+            self.configure(f"{text}\n{line}\n")
+        yield
+        if line:
+            self.configure(text)
+
     def counters(self):
         roles = json.loads(run(self.binary, "status", "--json", "-c", self.conf))["roles"]
         return {"placed": roles["store"]["placed"], "syncs": roles["smtp-in"]["syncs"],
@@ -150,6 +181,10 @@ class Posthouse:
     def wait_placed(self, before, count):
         eventually(lambda: self.counters()["placed"] >= before["placed"] + count, LIMIT, 0.02, "placing the mail")
         return time.monotonic()
+
+    def delivered(self):
+        """Messages handed to the MDA that were ever delivered, by this process."""
+        return json.loads(run(self.binary, "status", "--json", "-c", self.conf))["roles"]["store"]["queue_sent"]
 
     def queued(self):
         """Messages for other hosts that were ever put into the queue, by this process."""
@@ -240,7 +275,7 @@ class Postfix:
             if os.path.exists(f"/etc/postfix/{name}"):
                 shutil.copy(f"/etc/postfix/{name}", self.etc)
         with open(os.path.join(self.etc, "users"), "w") as f:
-            f.writelines(f"u{n}@{DOMAIN} u{n}/\n" for n in range(USERS))
+            f.writelines(f"u{n}@{DOMAIN} u{n}/\nu{n}@{MBOX} mbox{n}\n" for n in range(USERS))
         self.new = []
         for n in range(USERS):  # the Maildirs are there before anything is measured
             box = os.path.join(self.dir, "mail", f"u{n}")
@@ -268,11 +303,14 @@ class Postfix:
     def counters(self):
         return {"placed": sum(len(os.listdir(d)) for d in self.new)}
 
-    def wait_placed(self, before, count):
-        """A message stands in a queue folder from before its 250 until its file is in a Maildir."""
+    def wait_empty(self):
+        """A message stands in a queue folder from before its 250 until it is delivered."""
         queues = [os.path.join(self.dir, "spool", q) for q in ("incoming", "active", "deferred")]
         eventually(lambda: not any(files for q in queues for _, _, files in os.walk(q)), LIMIT, 0.02, "delivery by Postfix")
-        at = time.monotonic()
+        return time.monotonic()
+
+    def wait_placed(self, before, count):
+        at = self.wait_empty()
         there = self.counters()["placed"] - before["placed"]
         if there < count:
             fail(f"Postfix delivered {there} of {count} messages; see {self.dir}/log/maillog")

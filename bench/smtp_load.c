@@ -1,12 +1,12 @@
 /* smtp_load: sends messages to an SMTP server on 127.0.0.1 as fast as it answers, for measuring.
  *
  *     smtp_load -p PORT [-c CONNECTIONS] [-m MESSAGES] [-s BYTES] [-u USERS] [-l SECONDS] [-k MESSAGES_A_CONNECTION]
- *               [-t starttls|implicit] [-a USER:PASSWORD] [-f SENDER] [-d DOMAIN]
+ *               [-t starttls|implicit] [-a USER:PASSWORD] [-f SENDER] [-d DOMAIN] [-L]
  *     smtp_load -H -p PORT -c CONNECTIONS [-t starttls|implicit]
  *
  * One process, one epoll loop. Each connection sends one message after the other (no pipelining: every command waits
  * for its reply, as most clients do), message n to u(n mod USERS)@DOMAIN (bench.test). With -k a connection ends with
- * QUIT after so many, and the next one is opened. It stops when MESSAGES were answered or after SECONDS and prints one
+ * QUIT after so many, and the next one is opened. -L speaks LMTP. It stops when MESSAGES were answered or after SECONDS and prints one
  * JSON object; `start` and `end` are CLOCK_MONOTONIC, from the first connect to the last reply to a message; a latency
  * is that of a message from MAIL FROM, or with -k from the connect for the first of a connection. The exit status is 0
  * if every message was accepted.
@@ -45,7 +45,7 @@ struct client {
 static struct {
     unsigned port, connections, messages, size, users, seconds, a_connection;
     enum tls tls;
-    bool hold;
+    bool hold, lmtp;
     const char *sender, *domain;
     char auth[400]; /* the initial response of AUTH PLAIN, "": none */
     unsigned started, accepted, failed, opened, ready;
@@ -175,7 +175,7 @@ static void next_step(struct client *c)
         net_start_tls(&c->net);
         /* fall through */
     case GREETING:
-        say(c, EHLO, snprintf(c->command, sizeof(c->command), "EHLO load.example.com\r\n"));
+        say(c, EHLO, snprintf(c->command, sizeof(c->command), "%s load.example.com\r\n", load.lmtp ? "LHLO" : "EHLO"));
         break;
     case EHLO:
         after_ehlo(c);
@@ -341,7 +341,7 @@ static bool options(int argc, char **argv)
     unsigned *const values[] = { ['p'] = &load.port, ['c'] = &load.connections, ['m'] = &load.messages,
                                  ['s'] = &load.size, ['u'] = &load.users, ['l'] = &load.seconds,
                                  ['k'] = &load.a_connection };
-    for (int o; (o = getopt(argc, argv, "p:c:m:s:u:l:k:t:a:f:d:H")) != -1;) {
+    for (int o; (o = getopt(argc, argv, "p:c:m:s:u:l:k:t:a:f:d:HL")) != -1;) {
         if (o == '?')
             return false;
         if (o == 't')
@@ -354,6 +354,8 @@ static bool options(int argc, char **argv)
             load.domain = optarg;
         else if (o == 'H')
             load.hold = true;
+        else if (o == 'L')
+            load.lmtp = true;
         else
             *values[o] = (unsigned)strtoul(optarg, NULL, 10);
     }
@@ -367,7 +369,7 @@ int main(int argc, char **argv)
     if (!options(argc, argv)) {
         fprintf(stderr, "usage: smtp_load -p PORT [-c CONNECTIONS] [-m MESSAGES] [-s BYTES] [-u USERS] [-l SECONDS] "
                         "[-k MESSAGES_A_CONNECTION] [-t starttls|implicit] [-a USER:PASSWORD] [-f SENDER] [-d DOMAIN] "
-                        "[-H]\n");
+                        "[-L] [-H]\n");
         return 2;
     }
     net_init();

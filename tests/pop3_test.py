@@ -281,6 +281,20 @@ def test_log_in_ways():
             assert b"STLS" in text and b"USER" not in text and b"PLAIN" not in text, text
 
 
+def test_a_stranger_cannot_stay():
+    with Instance(settings={"pop3_timeout": "1s"}) as house:
+        begun = time.monotonic()
+        wire = house.lines("pop3")
+        try:
+            while time.monotonic() < begun + 8 and wire.line() is not None:
+                time.sleep(0.3)
+                wire.raw("CAPABILITY\r\n")  # an error each time, but never silent
+        except OSError:
+            pass
+        took = time.monotonic() - begun
+        assert 2.5 < took < 8, f"a stranger was served for {took:.1f} s"
+
+
 def login(house, user, password):
     client = house.pop(login=False)
     client.user(user)

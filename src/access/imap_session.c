@@ -4,8 +4,6 @@
 #include "access/imap_session.h"
 
 enum {
-    LOG_IN_MS = 60000,      /* of silence before log-in; RFC 9051 5.4 asks for 30 minutes only after it */
-    LOG_IN_TIMES = 3,       /* so often that until log-in, however much is said */
     ZIP_REST_MS = 5000,     /* of silence, then compression gives its memory back */
     LATE_MAX = 256 << 20
 };
@@ -34,13 +32,13 @@ void imap_session_event_end(struct imap_session *s)
 static uint64_t time_limit(const struct imap_session *s)
 {
     uint64_t timeout = s->config->conf->imap_timeout;
-    return proxy_in_waits(&s->conn) ? PROXY_IN_TIMEOUT_MS : s->logged_in ? timeout : MIN(timeout, (uint64_t)LOG_IN_MS);
+    return proxy_in_waits(&s->conn) ? PROXY_IN_TIMEOUT_MS : s->logged_in ? timeout : MIN(timeout, (uint64_t)ACCESS_LOG_IN_MS);
 }
 
 /* Milliseconds that are left for the log-in. */
 static uint64_t log_in_left(const struct imap_session *s)
 {
-    uint64_t took = loop_now(s->conn.loop) - s->opened, all = LOG_IN_TIMES * time_limit(s);
+    uint64_t took = loop_now(s->conn.loop) - s->opened, all = ACCESS_LOG_IN_TIMES * time_limit(s);
     return s->logged_in ? UINT64_MAX : took < all ? all - took : 0;
 }
 

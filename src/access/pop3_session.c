@@ -22,19 +22,32 @@ void pop3_session_event_end(struct pop3_session *s)
         events_end(&s->access->role->events);
 }
 
+static uint64_t time_limit(const struct pop3_session *s)
+{
+    uint64_t timeout = s->config->conf->pop3_timeout;
+    return proxy_in_waits(&s->conn) ? PROXY_IN_TIMEOUT_MS
+           : s->logged_in           ? timeout : MIN(timeout, (uint64_t)ACCESS_LOG_IN_MS);
+}
+
+/* Milliseconds that are left before the session ends, and while the log-in lasts in any case. */
+static uint64_t time_left(const struct pop3_session *s)
+{
+    uint64_t now = loop_now(s->conn.loop), quiet = now - s->conn.last_read, limit = time_limit(s);
+    uint64_t left = quiet < limit ? limit - quiet : 0, took = now - s->opened, all = ACCESS_LOG_IN_TIMES * limit;
+    return s->logged_in ? left : MIN(left, took < all ? all - took : 0);
+}
+
 static void set_timer(struct pop3_session *s)
 {
-    uint64_t limit = proxy_in_waits(&s->conn) ? PROXY_IN_TIMEOUT_MS : s->config->conf->pop3_timeout;
-    uint64_t quiet = loop_now(s->conn.loop) - s->conn.last_read;
-    loop_after(s->conn.loop, &s->timer, quiet < limit ? limit - quiet : 0);
+    uint64_t left = time_left(s);
+    loop_after(s->conn.loop, &s->timer, left ? left : time_limit(s)); /* 0: the store is being waited for */
 }
 
 /* RFC 1939 3: a session that times out ends without entering UPDATE, nothing is deleted. */
 static void timer_fire(struct loop_timer *t)
 {
     struct pop3_session *s = CONTAINER_OF(t, struct pop3_session, timer);
-    if (!proxy_in_waits(&s->conn) &&
-        (loop_now(s->conn.loop) - s->conn.last_read < s->config->conf->pop3_timeout || s->wait != POP3_WAIT_NONE)) {
+    if (time_left(s) || (!proxy_in_waits(&s->conn) && s->wait != POP3_WAIT_NONE)) {
         set_timer(s);
         return;
     }
@@ -98,6 +111,7 @@ static void auth_done(struct auth_run *run, enum auth_end end, str account)
     if (end == AUTH_OK) {
         s->access->count.auth_ok++;
         s->logged_in = true;
+        set_timer(s);
         free(s->account);
         s->account = str_dupz(account);
         pop3_maildrop_open(s);
@@ -268,6 +282,7 @@ static struct pop3_session *new_session(struct access_role *a, struct role_liste
     if (!s)
         return NULL;
     s->access = a;
+    s->opened = loop_now(a->role->loop);
     s->listener = l->conf;
     s->config = role_config_ref(a->role->config);
     s->engine = pop3_server_new(&a->engine[l->index]);

@@ -74,8 +74,13 @@ struct pop3_session {
     bool content, top; /* RETR, TOP under way */
     bool tls_pending, closing, counted, trusted, pumping, logged_in, event_left_out;
     uint64_t retrieved;
+    uint64_t opened; /* loop_now() */
     struct pop3_session *prev, *next, *next_closed;
 };
+
+/* Before log-in: milliseconds of silence (RFC 1939 and RFC 9051 5.4 ask for more only after it), and how many times that
+ * in all, however much is said. */
+enum { ACCESS_LOG_IN_MS = 60000, ACCESS_LOG_IN_TIMES = 3 };
 
 /* access_role.c */
 /* May one more client of that address be served? Then it is counted until access_leave(). The session itself is in

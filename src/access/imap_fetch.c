@@ -151,7 +151,7 @@ static enum reader_result acquire(struct fetch *f)
     f->card = STR_NONE;
     f->made = false;
     if (needs & FETCH_TEXT)
-        e = message_reader_text(f->reader, b, f->index, &f->text, &f->made);
+        e = message_reader_text(f->reader, b, f->index, f->columns, &f->text, &f->made);
     if (f->made && needs & FETCH_PARTS)
         needs |= FETCH_CARD;
     if (e == READER_READY && needs & FETCH_CARD)
@@ -168,6 +168,7 @@ static enum reader_result acquire(struct fetch *f)
             f->text = (struct card_text){ 0 };
         e = READER_READY;
     }
+    f->quick = !needs || (!(needs & (FETCH_CARD | FETCH_CONTENT)) && message_reader_quick(f->reader));
     return e;
 }
 
@@ -229,7 +230,7 @@ static int put_message(struct fetch *f)
             buf_addc(out, ' ');
         put_item(f, &f->items[f->item]);
         f->item += !f->measuring;
-        if (f->measuring || (f->needs && imap_session_turn_over(f->session)))
+        if (f->measuring || (!f->quick && imap_session_turn_over(f->session)))
             return 0;
     }
     buf_add(out, S(")\r\n"));
@@ -259,7 +260,7 @@ static enum imap_step step_messages(struct fetch *f)
     struct buf *out = imap_out(s);
     bool good = go_on(f);
     for (unsigned n = 0; good; n++) {
-        if (out->n >= IMAP_OUTPUT_HIGH || (n && (f->needs || n % LOOK == 0) && imap_session_turn_over(s)))
+        if (out->n >= IMAP_OUTPUT_HIGH || (n && (!f->quick || n % LOOK == 0) && imap_session_turn_over(s)))
             return IMAP_STEP_MORE;
         enum reader_result e = f->begun ? READER_READY : next_message(f);
         if (e == READER_WAIT)

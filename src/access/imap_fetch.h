@@ -22,7 +22,7 @@ struct fetch {
     const struct imap_command *command;
     struct arena arena;             /* of the command */
     struct fetch_item *items; size_t n_items;
-    unsigned needs; bool sets_seen;
+    unsigned needs; uint32_t columns; bool sets_seen; /* columns: of the cards' texts */
     struct box_range *ranges; size_t n_ranges;
     struct box_walk walk;
     struct message_reader *reader;
@@ -33,7 +33,7 @@ struct fetch {
     struct card_text text; bool made;
     str card;
     struct arena parts; struct card parsed; bool has_parsed;
-    bool damaged;
+    bool damaged, quick;            /* quick: no file was read for it */
     /* the literal under way */
     enum fetch_literal literal;
     uint64_t from, to;              /* of prefix and content together */

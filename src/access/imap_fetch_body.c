@@ -135,6 +135,18 @@ static unsigned item_needs(const struct fetch_item *i)
     }
 }
 
+/* Of the texts of the card. */
+static uint32_t item_columns(const struct fetch_item *i)
+{
+    switch (i->said->kind) {
+    case IMAP_FETCH_ENVELOPE: return COLUMN_ENVELOPE;
+    case IMAP_FETCH_THREADID: return COLUMN_THREAD;
+    case IMAP_FETCH_STRUCTURE: case IMAP_FETCH_STRUCTURE_OLD: return COLUMN_STRUCTURE;
+    case IMAP_FETCH_SECTION: return is_fields(i->said) ? COLUMN_HEADERS : 0;
+    default: return 0;
+    }
+}
+
 static bool sets_seen(const struct imap_fetch_item *said)
 {
     switch (said->kind) {
@@ -158,6 +170,7 @@ int fetch_prepare(struct fetch *f)
         if (prepare_label(f, i) < 0 || (is_fields(i->said) && prepare_names(&f->arena, i->said, &i->names) < 0))
             return -ENOMEM;
         f->needs |= item_needs(i);
+        f->columns |= item_columns(i);
         f->sets_seen |= sets_seen(i->said);
         wants_modseq &= i->said->kind != IMAP_FETCH_MODSEQ;
     }

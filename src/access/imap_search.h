@@ -41,7 +41,7 @@ struct search {
     bool tried;            /* something was read or compared in this slice */
     /* the message at hand */
     size_t index; uint32_t seq; bool at_hand;
-    struct card_text text; bool has_text, made;
+    struct card_text text; bool has_text, made; uint32_t text_columns; /* which of them are there */
     struct arena parts; struct card parsed; bool has_parsed, no_content;
     struct buf header; bool has_header; /* its header, with the lines that this host put before it */
     struct buf folded;
@@ -76,8 +76,10 @@ bool search_pauses(struct search *q);
 int search_prepare(struct search *q);
 void search_nodes_done(struct search *q);
 enum found search_match(struct search *q, struct search_node *n);
-/* The card's texts of the message at hand are in q->text: FOUND_YES, FOUND_NO (it cannot be read), FOUND_WAIT. */
+/* The card's texts of the message at hand are in q->text: FOUND_YES, FOUND_NO (it cannot be read), FOUND_WAIT. All of
+ * them, or at least the columns that are named (access/card_columns.h). */
 enum found search_need_text(struct search *q);
+enum found search_need_columns(struct search *q, uint32_t columns);
 
 /* imap_search_text.c */
 /* A field anywhere in the header contains the node's needle. */

@@ -227,19 +227,23 @@ static bool match_memory(const struct search *q, const struct search_node *n)
     }
 }
 
-enum found search_need_text(struct search *q)
+enum found search_need_columns(struct search *q, uint32_t columns)
 {
-    if (q->has_text)
+    uint32_t all = columns | (q->has_text ? q->text_columns : 0);
+    if (q->has_text && all == q->text_columns)
         return q->no_content ? FOUND_NO : FOUND_YES;
-    enum reader_result e = message_reader_text(q->reader, q->session->view.box, q->index, &q->text, &q->made);
+    enum reader_result e = message_reader_text(q->reader, q->session->view.box, q->index, all, &q->text, &q->made);
     if (e == READER_WAIT)
         return FOUND_WAIT;
     q->has_text = true;
+    q->text_columns = e == READER_READY && !q->made ? all : READER_ALL_TEXTS;
     q->no_content |= e != READER_READY;
     if (e != READER_READY)
         q->text = (struct card_text){ 0 };
     return q->no_content ? FOUND_NO : FOUND_YES;
 }
+
+enum found search_need_text(struct search *q) { return search_need_columns(q, READER_ALL_TEXTS); }
 
 /* The day as the Date field has it, whatever the zone (RFC 9051 6.4.4). */
 static bool sent_day(const struct search *q, int64_t *out)
@@ -300,10 +304,20 @@ static bool thread_id_is(const struct search *q, str id)
     return thread_id_put(&b, &q->text) && str_eq(buf_str(&b), id);
 }
 
+static uint32_t columns_of(enum imap_search_kind kind)
+{
+    switch (kind) {
+    case IMAP_SEARCH_SUBJECT: return COLUMN_SUBJECT;
+    case IMAP_SEARCH_FROM: case IMAP_SEARCH_TO: case IMAP_SEARCH_CC: case IMAP_SEARCH_BCC: return COLUMN_PEOPLE;
+    case IMAP_SEARCH_THREADID: return COLUMN_THREAD;
+    default: return COLUMN_HEADERS;
+    }
+}
+
 /* Keys that the card answers. */
 static enum found match_card(struct search *q, struct search_node *n)
 {
-    enum found e = search_need_text(q);
+    enum found e = search_need_columns(q, columns_of(n->key->kind));
     if (e != FOUND_YES)
         return e;
     switch (n->key->kind) {

@@ -13,7 +13,7 @@ int search_thread_begin(struct search *q)
 
 enum found search_thread_take(struct search *q)
 {
-    enum found e = search_need_text(q);
+    enum found e = search_need_columns(q, COLUMN_THREAD | COLUMN_SUBJECT);
     if (e == FOUND_WAIT)
         return e;
     const struct box_message *m = search_message(q);

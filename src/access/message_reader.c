@@ -19,6 +19,10 @@ static struct window contents = { .p = content_bytes }, cards = { .p = card_byte
 
 static struct { uint64_t box; uint32_t first; bool known; struct card_place at[PLACES]; } places;
 
+/* Texts of cards that passed their checks. Of a mailbox they begin when its cards are asked for, so that they end with
+ * what access knows of it (struct box). */
+static struct card_columns columns;
+
 /* Long contents that turned out damaged when they had been sent: the next reader must know before. */
 static struct { uint64_t segment, offset, len; } broken[BROKEN];
 static size_t n_broken;
@@ -29,6 +33,7 @@ struct message_reader {
     struct segment_wait wait;
     struct access_segment *segment;            /* held */
     bool refused; uint64_t refused_segment; unsigned asks;
+    bool quick;
     bool open, checked, broken;                /* of the record that is open */
     uint64_t box; uint32_t uid;
     uint64_t offset; uint32_t meta_len;
@@ -358,6 +363,9 @@ static enum reader_result ask_cards(struct message_reader *r, struct box *b)
     struct buf frame;
     if (store_call_waits(&r->cards_call))
         return READER_WAIT;
+    card_columns_forget(&columns, b->id); /* what is there is of an earlier store's mailbox */
+    places.known = false;
+    cards.n = 0;
     r->cards_call.answer = got_cards;
     store_call_begin(&r->session->access->calls, &r->cards_call, &frame, trace_id_str(&r->session->id));
     pack_u64(&frame, b->id);
@@ -446,14 +454,18 @@ static enum reader_result card_from_record(struct message_reader *r, const struc
     return READER_READY;
 }
 
-enum reader_result message_reader_card(struct message_reader *r, const struct box *b, size_t index, str *out)
+/* READER_READY: the cards were asked for. */
+static enum reader_result need_cards(struct message_reader *r, const struct box *b)
 {
     struct box *own = r->session->view.box;
-    if (b == own && b->map_fd < 0 && !b->cards_asked) {
-        enum reader_result e = ask_cards(r, own);
-        if (e != READER_READY)
-            return e;
-    }
+    return b == own && b->map_fd < 0 && !b->cards_asked ? ask_cards(r, own) : READER_READY;
+}
+
+enum reader_result message_reader_card(struct message_reader *r, const struct box *b, size_t index, str *out)
+{
+    enum reader_result e = need_cards(r, b);
+    if (e != READER_READY)
+        return e;
     if (b->map_fd >= 0 && b->cards_fd >= 0 && card_from_file(b, b->messages[index].uid, out))
         return READER_READY;
     return card_from_record(r, b, index, out);
@@ -477,13 +489,26 @@ static enum reader_result make_text(struct message_reader *r, const struct box *
     return card_text_make(&r->made, r->mime, out) < 0 ? READER_DAMAGED : READER_READY;
 }
 
-enum reader_result message_reader_text(struct message_reader *r, const struct box *b, size_t index,
+bool message_reader_quick(const struct message_reader *r) { return r->quick; }
+
+enum reader_result message_reader_text(struct message_reader *r, const struct box *b, size_t index, uint32_t wanted,
                                        struct card_text *out, bool *out_made)
 {
     str card;
-    enum reader_result e = message_reader_card(r, b, index, &card);
-    if (e != READER_READY)
+    uint32_t uid = b->messages[index].uid;
+    uint64_t now = loop_now(r->session->conn.loop);
+    enum reader_result e = need_cards(r, b);
+    *out_made = false;
+    r->quick = e == READER_READY && wanted != READER_ALL_TEXTS &&
+               card_columns_get(&columns, b->id, uid, wanted, now, out);
+    if (e != READER_READY || r->quick)
+        return e;
+    if ((e = message_reader_card(r, b, index, &card)) != READER_READY)
         return e;
     *out_made = card_text_read(card, out) < 0 || !out->present;
-    return *out_made ? make_text(r, b, index, out) : READER_READY;
+    if (*out_made)
+        return make_text(r, b, index, out);
+    if (wanted != READER_ALL_TEXTS)
+        card_columns_put(&columns, b->id, uid, wanted, now, out);
+    return READER_READY;
 }

@@ -23,34 +23,58 @@ static void refuse_cards(struct role_play *p)
     play_reply(p, IPC_CARDS_FILE, &b);
 }
 
+/* The files of the cards that were given last. */
+static int map = -1, cards = -1;
+static uint64_t cards_end;
+
+static void append_card(uint32_t uid, str content, bool damage)
+{
+    _cleanup_buf_ struct buf card = BUF(CARD_MAX);
+    struct mime_parser *m = mime_new();
+    char place[16];
+    mime_feed(m, content);
+    mime_end(m);
+    assert_int_equal(card_encode(&card, m), 0);
+    mime_free(m);
+    put_u64(place, cards_end);
+    put_u32(place + 8, (uint32_t)card.n);
+    put_u32(place + 12, crc32c(0, buf_str(&card)) + damage);
+    assert_int_equal(segment_pwrite(cards, buf_str(&card), cards_end), 0);
+    assert_int_equal(segment_pwrite(map, str_of(place, 16), uid * 16), 0);
+    cards_end += card.n;
+}
+
+static void close_cards(void)
+{
+    if (map >= 0)
+        close(map);
+    if (cards >= 0)
+        close(cards);
+    map = cards = -1;
+    cards_end = 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    close_cards();
+    return 0;
+}
+
 /* The cards of the messages, of which those from UID `upto` on are not there. damage: one has a wrong checksum. */
 static void give_cards(struct role_play *p, uint32_t upto, uint32_t damage)
 {
-    int map = memfd_create("map", MFD_CLOEXEC), cards = memfd_create("cards", MFD_CLOEXEC);
-    uint64_t at = 0;
-    for (uint32_t uid = 11; uid < upto; uid++) {
-        _cleanup_buf_ struct buf card = BUF(CARD_MAX);
-        struct mime_parser *m = mime_new();
-        char place[16];
-        mime_feed(m, str_z(mail[uid - 11].content));
-        mime_end(m);
-        assert_int_equal(card_encode(&card, m), 0);
-        mime_free(m);
-        put_u64(place, at);
-        put_u32(place + 8, (uint32_t)card.n);
-        put_u32(place + 12, crc32c(0, buf_str(&card)) + (uid == damage));
-        assert_int_equal(segment_pwrite(map, str_of(place, 16), uid * 16), 0);
-        assert_int_equal(segment_pwrite(cards, buf_str(&card), at), 0);
-        at += card.n;
-    }
+    close_cards();
+    map = memfd_create("map", MFD_CLOEXEC);
+    cards = memfd_create("cards", MFD_CLOEXEC);
+    for (uint32_t uid = 11; uid < upto; uid++)
+        append_card(uid, str_z(mail[uid - 11].content), uid == damage);
     uint64_t request = play_request(p, IPC_CARDS_GET);
     for (uint8_t which = 0; which < 2; which++) {
         struct buf b = play_answer(request, STORE_DONE);
         pack_u8(&b, which);
         play_send(p->peer[ROLE_STORE], IPC_CARDS_FILE, &b, which ? cards : map);
     }
-    close(map);
-    close(cards);
 }
 
 static void begin(struct role_play *p, struct play_client *c)
@@ -117,6 +141,67 @@ static void test_cards(void **state)
     client_talk(&c, "d FETCH 1 BODY.PEEK[HEADER.FIELDS (Return-Path)]\r\n",
                 "* 1 FETCH (BODY[HEADER.FIELDS (Return-Path)] {19}");
     client_until(&c, "d OK");
+    play_stop(&p);
+}
+
+/* What was read once is in memory: the same for each session, and not read again when the file is damaged later. A card
+ * that was damaged or missing when it was looked for is looked for again. */
+static void test_columns(void **state)
+{
+    (void)state;
+    _cleanup_play_ struct role_play p;
+    _cleanup_client_ struct play_client c = { .fd = -1 }, d = { .fd = -1 };
+    begin(&p, &c);
+    client_send(&c, S("a FETCH 1:3 (ENVELOPE BODYSTRUCTURE)\r\n"));
+    give_cards(&p, 13, 12);
+    play_give_segment(&p, play_segment(mail, 3));
+    client_expect(&c, "* 1 FETCH (ENVELOPE (NIL \"one\" ");
+    client_expect(&c, "* 2 FETCH (ENVELOPE (NIL \"two\" "); /* damaged: from its content */
+    client_expect(&c, "* 3 FETCH (ENVELOPE (NIL NIL ");
+    client_until(&c, "a OK");
+    client_talk(&c, "b THREAD REFERENCES UTF-8 ALL\r\n", "* THREAD (1)(2)(3)");
+    client_until(&c, "b OK");
+    /* the card of the third comes, and one of the second that is intact; of the first there is none any more */
+    append_card(12, S("Subject: mended\r\n\r\n"), false);
+    append_card(13, S("Subject: late\r\n\r\n"), false);
+    assert_int_equal(segment_pwrite(map, str_of((char[16]){ 0 }, 16), 11 * 16), 0);
+    assert_int_equal(segment_pwrite(cards, S("damage damage damage"), 0), 0);
+    play_imap(&p, &d);
+    client_send(&d, S("s EXAMINE INBOX\r\n"));
+    client_until(&d, "s OK");
+    for (int again = 0; again < 2; again++) {
+        client_talk(&d, "c FETCH 1:3 ENVELOPE\r\n", "* 1 FETCH (ENVELOPE (NIL \"one\" ");
+        client_expect(&d, "* 2 FETCH (ENVELOPE (NIL \"mended\" ");
+        client_expect(&d, "* 3 FETCH (ENVELOPE (NIL \"late\" ");
+        client_until(&d, "c OK");
+        client_talk(&d, "e SEARCH OR SUBJECT \"Late\" FROM \"a@x\"\r\n", "* SEARCH 1 3");
+        client_until(&d, "e OK");
+    }
+    play_stop(&p);
+}
+
+/* A store that comes again may have another mailbox of that number. */
+static void test_other_mailbox(void **state)
+{
+    (void)state;
+    static const struct play_mail others[] = { { "", "Subject: other\r\n\r\n" } };
+    _cleanup_play_ struct role_play p;
+    _cleanup_client_ struct play_client c = { .fd = -1 }, d = { .fd = -1 };
+    begin(&p, &c);
+    client_send(&c, S("a FETCH 1 ENVELOPE\r\n"));
+    give_cards(&p, 14, 0);
+    client_expect(&c, "* 1 FETCH (ENVELOPE (NIL \"one\" ");
+    client_until(&c, "a OK");
+    close(TAKE_FD(p.peer[ROLE_STORE]));
+    client_until(&c, "* BYE");
+    play_store(&p);
+    play_imap(&p, &d);
+    play_selected(&p, &d, others, 1);
+    client_send(&d, S("b FETCH 1 ENVELOPE\r\n"));
+    give_cards(&p, 11, 0);
+    play_give_segment(&p, play_segment(others, 1));
+    client_expect(&d, "* 1 FETCH (ENVELOPE (NIL \"other\" ");
+    client_until(&d, "b OK");
     play_stop(&p);
 }
 
@@ -200,8 +285,13 @@ static void test_damage(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_content),   cmocka_unit_test(test_cards),  cmocka_unit_test(test_moved),
-        cmocka_unit_test(test_not_there), cmocka_unit_test(test_damage),
+        cmocka_unit_test(test_content),
+        cmocka_unit_test_teardown(test_cards, teardown),
+        cmocka_unit_test_teardown(test_columns, teardown),
+        cmocka_unit_test_teardown(test_other_mailbox, teardown),
+        cmocka_unit_test(test_moved),
+        cmocka_unit_test(test_not_there),
+        cmocka_unit_test(test_damage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -25,6 +25,17 @@ static size_t put(struct writer *w, str s, size_t i)
     return 1;
 }
 
+/* Copies atoms of ASCII at s.p[i], with their dots; returns the bytes taken. */
+static size_t put_atoms(struct writer *w, str s, size_t i)
+{
+    size_t n = 0;
+    while (i + n < s.n && (unsigned char)s.p[i + n] < 128 && (address_atext(s.p[i + n]) || s.p[i + n] == '.'))
+        n++;
+    memcpy(w->p + w->n, s.p + i, n);
+    w->n += n;
+    return n;
+}
+
 /* s without the backslashes that quote. */
 static void put_unescaped(struct writer *w, str s)
 {
@@ -48,8 +59,12 @@ static size_t put_quoted(struct writer *w, str s, size_t i)
 static str put_part(struct writer *w, str part)
 {
     size_t from = w->n;
-    for (size_t i = address_skip_cfws(part, 0); i < part.n; i = address_skip_cfws(part, i))
-        i = part.p[i] == '"' ? put_quoted(w, part, i) : i + put(w, part, i);
+    for (size_t i = address_skip_cfws(part, 0); i < part.n; i = address_skip_cfws(part, i)) {
+        size_t atoms = put_atoms(w, part, i);
+        i += atoms;
+        if (!atoms)
+            i = part.p[i] == '"' ? put_quoted(w, part, i) : i + put(w, part, i);
+    }
     return since(w, from);
 }
 
@@ -61,8 +76,9 @@ static str put_phrase(struct writer *w, str phrase)
         size_t next = address_skip_cfws(phrase, i);
         if (next > i && w->n > from && next < phrase.n)
             w->p[w->n++] = ' ';
-        i = next;
-        if (i < phrase.n)
+        size_t atoms = put_atoms(w, phrase, next);
+        i = next + atoms;
+        if (!atoms && i < phrase.n)
             i = phrase.p[i] == '"' ? put_quoted(w, phrase, i) : i + put(w, phrase, i);
     }
     return since(w, from);

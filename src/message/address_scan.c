@@ -103,11 +103,23 @@ static size_t step(struct address_scan *s, size_t i)
     return end;
 }
 
+/* Bytes that end something, each with a bit, and those that begin what step() goes over. */
+enum { LESS = 1, GREATER = 2, COMMA = 4, SEMICOLON = 8, COLON = 16, AT = 32, LONG = 64 };
+
+static const uint8_t marks[256] = {
+    ['<'] = LESS, ['>'] = GREATER, [','] = COMMA, [';'] = SEMICOLON, [':'] = COLON, ['@'] = AT,
+    ['"'] = LONG, ['['] = LONG,    ['('] = LONG,
+};
+
 /* Index of the first of `stops` at or after i, outside of quotes, comments and literals. */
-static size_t find(struct address_scan *s, size_t i, str stops)
+static size_t find(struct address_scan *s, size_t i, uint8_t stops)
 {
-    while (i < s->in.n && str_chr(stops, s->in.p[i]) < 0)
-        i = step(s, i);
+    while (i < s->in.n) {
+        uint8_t mark = marks[(unsigned char)s->in.p[i]];
+        if (mark & stops)
+            break;
+        i = mark == LONG ? step(s, i) : i + 1;
+    }
     return i;
 }
 
@@ -135,9 +147,10 @@ static bool word(str in, size_t *i, bool quoted_ok)
         end = address_skip_quoted(in, from, &ok);
         ok = ok && quoted_clean(str_of(in.p + from, end - from));
     } else {
+        unsigned char all = 0;
         while (end < in.n && address_atext(in.p[end]))
-            end++;
-        ok = end > from && !address_has_control(str_of(in.p + from, end - from));
+            all |= (unsigned char)in.p[end++];
+        ok = end > from && !(all > 127 && address_has_control(str_of(in.p + from, end - from)));
     }
     *i = end;
     return ok;
@@ -202,14 +215,14 @@ static str angle(struct address_scan *s, size_t open)
 {
     size_t from = address_skip_cfws(s->in, open + 1);
     if (from < s->in.n && (s->in.p[from] == '@' || s->in.p[from] == ',')) {
-        size_t colon = find(s, from, S(":<>;"));
+        size_t colon = find(s, from, COLON | LESS | GREATER | SEMICOLON);
         s->broken |= colon == s->in.n || s->in.p[colon] != ':';
         from = colon < s->in.n && s->in.p[colon] == ':' ? colon + 1 : colon;
     }
-    size_t close = find(s, from, S("<>,;"));
+    size_t close = find(s, from, LESS | GREATER | COMMA | SEMICOLON);
     bool closed = close < s->in.n && s->in.p[close] == '>';
     size_t after = closed ? address_skip_cfws(s->in, close + 1) : close;
-    s->at = find(s, closed ? close + 1 : close, S(",;"));
+    s->at = find(s, closed ? close + 1 : close, COMMA | SEMICOLON);
     s->broken |= !closed || after < s->at;
     return between(s, from, close);
 }
@@ -218,7 +231,7 @@ static str angle(struct address_scan *s, size_t open)
 static bool phrase_misleads(str phrase, str spec)
 {
     struct address_scan inner = ADDRESS_SCAN(phrase);
-    return find(&inner, 0, S("@")) < phrase.n && !str_eq(phrase, spec);
+    return find(&inner, 0, AT) < phrase.n && !str_eq(phrase, spec);
 }
 
 /* The item that starts at `from` and was found to end at `end`, where one of , ; : < > or the end of the text
@@ -276,7 +289,7 @@ bool address_scan_next(struct address_scan *s, struct address_item *out)
                 return true;
             continue;
         }
-        if (item(s, s->at, find(s, s->at, S("<>,;:")), out))
+        if (item(s, s->at, find(s, s->at, LESS | GREATER | COMMA | SEMICOLON | COLON), out))
             return true;
         s->broken = true;
     }

@@ -37,11 +37,19 @@ static const size_t text_strings[] = {
     offsetof(struct card_text, references),
 };
 
+static void put_byte(struct buf *b, uint8_t v)
+{
+    if (b->n < b->cap && !b->failed)
+        b->p[b->n++] = (char)v;
+    else
+        pack_u8(b, v);
+}
+
 static void put_number(struct buf *b, uint64_t v)
 {
     for (; v >= 128; v >>= 7)
-        pack_u8(b, (uint8_t)(v | 128));
-    pack_u8(b, (uint8_t)v);
+        put_byte(b, (uint8_t)(v | 128));
+    put_byte(b, (uint8_t)v);
 }
 
 static uint64_t get_number(struct unpack *u)
@@ -67,7 +75,8 @@ static uint64_t get_number(struct unpack *u)
 static void put_text(struct buf *b, str s)
 {
     put_number(b, s.n);
-    buf_add(b, s);
+    if (s.n)
+        buf_add(b, s);
 }
 
 static str get_text(struct unpack *u)
@@ -148,7 +157,12 @@ int card_write(struct buf *out, const struct card *c)
         buf_clear(&b);
         put_card(&b, c, --detail);
     }
-    return b.failed ? b.failed : buf_add(out, buf_str(&b));
+    if (b.failed || out->p || out->failed || b.cap > out->max)
+        return b.failed ? b.failed : buf_add(out, buf_str(&b));
+    b.max = out->max; /* nothing was in it: it takes these bytes as they are */
+    *out = b;
+    b = BUF(0);
+    return 0;
 }
 
 int card_encode(struct buf *out, const struct mime_parser *m)

@@ -6,7 +6,6 @@
 #include "message/address.h"
 #include "message/address_scan.h"
 #include "message/fold.h"
-#include "message/header.h"
 #include "message/imap_text.h"
 #include "message/message_id.h"
 
@@ -16,6 +15,7 @@ enum {
     KEY_MAX = 256,
     REFERENCES_MAX = 6144,
     ENVELOPE_MAX = 40960,
+    SCRATCH_BYTES = 2048, /* few pieces are larger */
 };
 
 /* The texts, in the order in which they are made. */
@@ -23,16 +23,8 @@ enum piece {
     HEADERS, SUBJECT, FROM, TO, CC, BCC, FROM_KEY, TO_KEY, CC_KEY, MESSAGE_ID, REFERENCES, ENVELOPE, STRUCTURE, PIECES,
 };
 
-/* The fields that are read. */
-enum field { F_SUBJECT, F_FROM, F_TO, F_CC, F_BCC, F_DATE, F_MESSAGE_ID, F_REFERENCES, F_IN_REPLY_TO, FIELDS };
-
-static const str field_names[FIELDS] = {
-    [F_SUBJECT] = S("subject"),       [F_FROM] = S("from"),
-    [F_TO] = S("to"),                 [F_CC] = S("cc"),
-    [F_BCC] = S("bcc"),               [F_DATE] = S("date"),
-    [F_MESSAGE_ID] = S("message-id"), [F_REFERENCES] = S("references"),
-    [F_IN_REPLY_TO] = S("in-reply-to"),
-};
+/* The address fields, in the order of their pieces. */
+static const enum envelope_member people[] = { ENVELOPE_FROM, ENVELOPE_TO, ENVELOPE_CC, ENVELOPE_BCC };
 
 struct maker {
     const struct mime_parser *m;
@@ -47,8 +39,9 @@ struct maker {
     str header;
     size_t n_fields;
     const struct mime_field *fields;
-    str value[FIELDS]; /* of the first field of that name */
-    size_t times[FIELDS];
+    struct envelope_fields known; /* what else is read is among them, but for References */
+    str references;
+    bool has_references;
 };
 
 bool card_header_kept(str name)
@@ -59,7 +52,7 @@ bool card_header_kept(str name)
 #undef CARD_HEADER
     };
     for (size_t i = 0; i < ARRAY_LEN(kept); i++)
-        if (str_ieq(name, kept[i]))
+        if (name.n == kept[i].n && ascii_lower(name.p[0]) == kept[i].p[0] && str_ieq(name, kept[i]))
             return true;
     return false;
 }
@@ -79,39 +72,30 @@ static void scratch_begin(struct maker *k, size_t max)
     k->scratch.max = max;
 }
 
-static str field_line(const struct maker *k, size_t i)
+static void note_field(struct maker *k, const struct header_field *f)
 {
-    return str_first(str_from(k->header, k->fields[i].off), k->fields[i].len);
-}
-
-/* Name and value of field i, which header_split() has seen before. */
-static str field_split(const struct maker *k, size_t i, str *out_name)
-{
-    str line = field_line(k, i), value = STR_NONE;
-    *out_name = STR_NONE;
-    struct header_field f;
-    if (header_next(&line, &f)) {
-        *out_name = f.name;
-        value = f.value;
+    enum envelope_member member = imap_envelope_member(f->name);
+    if (member < ENVELOPE_MEMBERS && k->known.times[member]++ == 0)
+        k->known.value[member] = f->value;
+    if (member == ENVELOPE_MEMBERS && !k->has_references && str_ieq(f->name, S("References"))) {
+        k->references = f->value;
+        k->has_references = true;
     }
-    return value;
 }
 
 /* The lines that are kept, and where the fields are that the others need. */
 static int read_fields(struct maker *k)
 {
+    struct header_field f;
     scratch_begin(k, CARD_HEADERS_MAX);
     for (size_t i = 0; i < k->n_fields; i++) {
-        str name, value = field_split(k, i, &name), line = field_line(k, i);
-        if (!card_header_kept(name))
+        if (!imap_text_field(k->header, &k->fields[i], &f) || !card_header_kept(f.name))
             continue;
-        bool fits = line.n <= CARD_HEADER_LINE_MAX && line.n <= CARD_HEADERS_MAX - k->scratch.n;
+        bool fits = f.raw.n <= CARD_HEADER_LINE_MAX && f.raw.n <= CARD_HEADERS_MAX - k->scratch.n;
         k->out->headers_cut |= !fits;
         if (fits)
-            buf_add(&k->scratch, line);
-        for (enum field f = 0; f < FIELDS; f++)
-            if (str_ieq(name, field_names[f]) && k->times[f]++ == 0)
-                k->value[f] = value;
+            buf_add(&k->scratch, f.raw);
+        note_field(k, &f);
     }
     return k->scratch.failed ? k->scratch.failed : add(k, HEADERS, buf_str(&k->scratch));
 }
@@ -137,18 +121,18 @@ static int add_folded(struct maker *k, enum piece piece, size_t max, bool *out_c
 }
 
 /* All fields of that name, a blank between them. */
-static int fold_fields(struct maker *k, enum piece piece, enum field f)
+static int fold_fields(struct maker *k, enum piece piece, enum envelope_member member)
 {
+    struct header_field f;
     scratch_begin(k, FOLDING_MAX);
-    if (k->times[f] == 1)
-        fold_header(&k->scratch, k->value[f]);
-    for (size_t i = 0; i < k->n_fields && k->times[f] > 1; i++) {
-        str name, value = field_split(k, i, &name);
-        if (!str_ieq(name, field_names[f]))
+    if (k->known.times[member] == 1)
+        fold_header(&k->scratch, k->known.value[member]);
+    for (size_t i = 0; i < k->n_fields && k->known.times[member] > 1; i++) {
+        if (!imap_text_field(k->header, &k->fields[i], &f) || imap_envelope_member(f.name) != member)
             continue;
         if (k->scratch.n)
             buf_addc(&k->scratch, ' ');
-        fold_header(&k->scratch, value);
+        fold_header(&k->scratch, f.value);
     }
     return add_folded(k, piece, FOLDED_MAX, &k->out->headers_cut);
 }
@@ -156,7 +140,7 @@ static int fold_fields(struct maker *k, enum piece piece, enum field f)
 static int fold_subject(struct maker *k)
 {
     scratch_begin(k, FOLDING_MAX);
-    fold_header(&k->scratch, k->value[F_SUBJECT]);
+    fold_header(&k->scratch, k->known.value[ENVELOPE_SUBJECT]);
     int r = add_folded(k, SUBJECT, FOLDED_MAX, &k->out->headers_cut);
     if (r == 0)
         base_subject(str_of(k->hold->p + k->made[SUBJECT].at, k->made[SUBJECT].n), &k->out->base_off, &k->out->base_len,
@@ -165,9 +149,9 @@ static int fold_subject(struct maker *k)
 }
 
 /* The mailbox name of the first address (RFC 5256 3); of a list of groups without addresses, that of the group. */
-static int add_key(struct maker *k, enum piece piece, enum field f)
+static int add_key(struct maker *k, enum piece piece, enum envelope_member member)
 {
-    struct address_scan scan = ADDRESS_SCAN(k->value[f]);
+    struct address_scan scan = ADDRESS_SCAN(k->known.value[member]);
     struct address_item item, first = { 0 };
     bool found = false, cut = false;
     while (!found && address_scan_next(&scan, &item)) {
@@ -189,17 +173,17 @@ static int add_key(struct maker *k, enum piece piece, enum field f)
 static int read_date(struct maker *k)
 {
     int offset;
-    if (!k->times[F_DATE])
+    if (!k->known.times[ENVELOPE_DATE])
         return 0;
     arena_clear(&k->arena);
-    str date = header_unfold(&k->arena, k->value[F_DATE]);
+    str date = imap_text_unfold(&k->arena, k->known.value[ENVELOPE_DATE]);
     k->out->has_date = date.p && date_parse_5322(date, &k->out->date_s, &offset) == 0;
     return date.p ? 0 : -ENOMEM;
 }
 
 static int add_message_id(struct maker *k)
 {
-    str value = k->value[F_MESSAGE_ID];
+    str value = k->known.value[ENVELOPE_MESSAGE_ID];
     scratch_begin(k, FOLDING_MAX);
     message_id_next(&value, &k->scratch);
     return k->scratch.failed ? k->scratch.failed : add(k, MESSAGE_ID, buf_str(&k->scratch));
@@ -218,7 +202,7 @@ static int add_shortened(struct maker *k, str ids)
 
 static int add_references(struct maker *k)
 {
-    str value = k->value[F_REFERENCES], reply = k->value[F_IN_REPLY_TO];
+    str value = k->references, reply = k->known.value[ENVELOPE_IN_REPLY_TO];
     scratch_begin(k, MIME_HEADER_TEXT_MAX);
     while (message_id_next(&value, &k->scratch))
         buf_addc(&k->scratch, '\n');
@@ -230,13 +214,19 @@ static int add_references(struct maker *k)
     return ids.n <= REFERENCES_MAX ? add(k, REFERENCES, ids) : add_shortened(k, ids);
 }
 
+static int put_envelope(struct maker *k, bool brief)
+{
+    return imap_text_fields_known(k->m) ? imap_envelope_known(&k->scratch, k->header, &k->known, brief)
+                                        : imap_envelope_text(&k->scratch, k->header, brief);
+}
+
 static int add_envelope(struct maker *k)
 {
     scratch_begin(k, ENVELOPE_MAX);
-    int r = imap_envelope_text(&k->scratch, k->header, false);
+    int r = put_envelope(k, false);
     if (r == -ENOBUFS) {
         buf_clear(&k->scratch);
-        r = imap_envelope_text(&k->scratch, k->header, true);
+        r = put_envelope(k, true);
     }
     if (r == -ENOBUFS)
         return add(k, ENVELOPE, IMAP_ENVELOPE_EMPTY);
@@ -272,9 +262,9 @@ static int make(struct maker *k)
     if (r == 0)
         r = fold_subject(k);
     for (int i = 0; i < 4 && r == 0; i++)
-        r = fold_fields(k, FROM + i, F_FROM + i);
+        r = fold_fields(k, FROM + i, people[i]);
     for (int i = 0; i < 3 && r == 0; i++)
-        r = add_key(k, FROM_KEY + i, F_FROM + i);
+        r = add_key(k, FROM_KEY + i, people[i]);
     if (r == 0)
         r = add_message_id(k);
     if (r == 0)
@@ -299,14 +289,12 @@ static void point(const struct maker *k, struct card_text *t)
 
 int card_text_make(struct buf *hold, const struct mime_parser *m, struct card_text *out)
 {
-    struct card_text t = { .present = true };
+    struct card_text t = { .present = true, .headers_cut = !imap_text_fields_known(m) };
     struct maker k = { .m = m, .hold = hold, .begin = hold->n, .out = &t, .header = mime_header_text(m) };
-    const struct mime_part *parts;
     k.scratch = BUF(CARD_TEXT_MAX);
     k.arena = ARENA(2 * MIME_HEADER_TEXT_MAX);
     k.n_fields = mime_fields(m, &k.fields);
-    mime_parts(m, &parts);
-    t.headers_cut = k.n_fields == MIME_HEADERS_MAX || parts[0].body_off > MIME_HEADER_TEXT_MAX;
+    buf_reserve(&k.scratch, SCRATCH_BYTES);
     int r = hold->failed ? hold->failed : make(&k);
     buf_done(&k.scratch);
     arena_done(&k.arena);

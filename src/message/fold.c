@@ -8,6 +8,7 @@
 
 #define PAGES (0x110000 >> 8)
 #define FOLDING_PAGES 48 /* those where something folds, 25 in Unicode 14; more of them would be slow */
+#define PLAIN_MAX 2048   /* bytes of a field body that is not folded piece by piece */
 #define FOLDED_MAX 7     /* bytes of one folded character, 6 in Unicode 14 */
 
 /* A folded character as one number, in memory (little-endian) its bytes, then how many they are. */
@@ -205,10 +206,31 @@ int fold_blanks(struct buf *out, str folded)
     return out->failed;
 }
 
+/* Text that is ASCII without encoded words, in one pass. */
+static int fold_plain(struct buf *out, str text)
+{
+    if (buf_reserve(out, text.n) < 0)
+        return out->failed;
+    char *p = out->p + out->n;
+    for (size_t i = 0; i < text.n; i++) {
+        char c = ascii_lower(text.p[i]);
+        bool white = is_white(c);
+        while (white && i + 1 < text.n && is_white(text.p[i + 1]))
+            i++;
+        *p++ = white ? ' ' : c;
+    }
+    out->n = (size_t)(p - out->p);
+    return 0;
+}
+
 int fold_header(struct buf *out, str field_body)
 {
+    if (field_body.n <= PLAIN_MAX && str_ascii(field_body) && str_find(field_body, S("=?")) < 0)
+        return fold_plain(out, str_trim(field_body));
     _cleanup_buf_ struct buf text = BUF(ENCODED_WORD_GROWTH * field_body.n);
     _cleanup_buf_ struct buf blanks = BUF(ENCODED_WORD_GROWTH * field_body.n);
+    buf_reserve(&text, field_body.n); /* what is decoded is seldom longer */
+    buf_reserve(&blanks, field_body.n);
     if (encoded_words_decode(&text, field_body) < 0 || fold_blanks(&blanks, str_trim(buf_str(&text))) < 0)
         return out->failed = out->failed ? out->failed : text.failed ? text.failed : blanks.failed;
     return fold_utf8(out, buf_str(&blanks));

@@ -9,24 +9,21 @@
 
 enum { BRIEF_ADDRESSES = 16, BRIEF_STRING = 200, MEMORY_MAX = 1 << 20 };
 
-/* The members in their order. */
-enum member { DATE, SUBJECT, FROM, SENDER, REPLY_TO, TO, CC, BCC, IN_REPLY_TO, MESSAGE_ID, MEMBERS };
-
 static const struct {
     str name;
     bool list;
     bool many; /* every field of that name counts, not only the first */
-} members[MEMBERS] = {
-    [DATE] = { S("Date") },
-    [SUBJECT] = { S("Subject") },
-    [FROM] = { S("From"), .list = true },
-    [SENDER] = { S("Sender"), .list = true },
-    [REPLY_TO] = { S("Reply-To"), .list = true },
-    [TO] = { S("To"), .list = true, .many = true },
-    [CC] = { S("Cc"), .list = true, .many = true },
-    [BCC] = { S("Bcc"), .list = true, .many = true },
-    [IN_REPLY_TO] = { S("In-Reply-To") },
-    [MESSAGE_ID] = { S("Message-ID") },
+} members[ENVELOPE_MEMBERS] = {
+    [ENVELOPE_DATE] = { S("Date") },
+    [ENVELOPE_SUBJECT] = { S("Subject") },
+    [ENVELOPE_FROM] = { S("From"), .list = true },
+    [ENVELOPE_SENDER] = { S("Sender"), .list = true },
+    [ENVELOPE_REPLY_TO] = { S("Reply-To"), .list = true },
+    [ENVELOPE_TO] = { S("To"), .list = true, .many = true },
+    [ENVELOPE_CC] = { S("Cc"), .list = true, .many = true },
+    [ENVELOPE_BCC] = { S("Bcc"), .list = true, .many = true },
+    [ENVELOPE_IN_REPLY_TO] = { S("In-Reply-To") },
+    [ENVELOPE_MESSAGE_ID] = { S("Message-ID") },
 };
 
 struct envelope {
@@ -34,8 +31,7 @@ struct envelope {
     struct arena a;
     bool brief;
     str header;
-    str value[MEMBERS];
-    size_t times[MEMBERS];
+    const struct envelope_fields *f;
     size_t list_at, n; /* where the list being written begins, and its addresses so far */
 };
 
@@ -57,7 +53,7 @@ static void put_nstring(struct envelope *e, str s)
 static int put_value(struct envelope *e, str value)
 {
     arena_clear(&e->a);
-    str s = header_unfold(&e->a, value);
+    str s = imap_text_unfold(&e->a, value);
     return s.p ? imap_text_string(e->out, shorten(e, s)) : -ENOMEM;
 }
 
@@ -143,7 +139,7 @@ static bool has_text(str s)
 static int put_text_as_address(struct envelope *e, str value)
 {
     arena_clear(&e->a);
-    str s = header_unfold(&e->a, value);
+    str s = imap_text_unfold(&e->a, value);
     if (!s.p)
         return -ENOMEM;
     address_begin(e);
@@ -151,7 +147,7 @@ static int put_text_as_address(struct envelope *e, str value)
     return buf_add(e->out, S(" NIL \"missing_mailbox\" \"missing_domain\")"));
 }
 
-static int put_all_fields(struct envelope *e, enum member k)
+static int put_all_fields(struct envelope *e, enum envelope_member k)
 {
     struct header_field f;
     str header = e->header;
@@ -164,13 +160,13 @@ static int put_all_fields(struct envelope *e, enum member k)
 }
 
 /* One of the lists; nothing at all if there is no address in it. */
-static int put_list(struct envelope *e, enum member k)
+static int put_list(struct envelope *e, enum envelope_member k)
 {
     e->list_at = e->out->n;
     e->n = 0;
-    int r = members[k].many && e->times[k] > 1 ? put_all_fields(e, k) : put_addresses(e, e->value[k]);
-    if (r == 0 && e->n == 0 && k != SENDER && k != REPLY_TO && has_text(e->value[k]))
-        r = put_text_as_address(e, e->value[k]);
+    int r = members[k].many && e->f->times[k] > 1 ? put_all_fields(e, k) : put_addresses(e, e->f->value[k]);
+    if (r == 0 && e->n == 0 && k != ENVELOPE_SENDER && k != ENVELOPE_REPLY_TO && has_text(e->f->value[k]))
+        r = put_text_as_address(e, e->f->value[k]);
     if (e->n)
         buf_addc(e->out, ')');
     return r < 0 ? r : e->out->failed;
@@ -187,16 +183,16 @@ static int put_members(struct envelope *e)
 {
     size_t from_at = 0, from_n = 0;
     int r = 0;
-    for (enum member k = 0; k < MEMBERS && r == 0; k++) {
+    for (enum envelope_member k = 0; k < ENVELOPE_MEMBERS && r == 0; k++) {
         buf_addc(e->out, k ? ' ' : '(');
         size_t at = e->out->n;
-        if (e->times[k])
-            r = members[k].list ? put_list(e, k) : put_value(e, e->value[k]);
-        if (k == FROM) {
+        if (e->f->times[k])
+            r = members[k].list ? put_list(e, k) : put_value(e, e->f->value[k]);
+        if (k == ENVELOPE_FROM) {
             from_at = at;
             from_n = e->out->n - at;
         }
-        if (e->out->n == at && (k == SENDER || k == REPLY_TO))
+        if (e->out->n == at && (k == ENVELOPE_SENDER || k == ENVELOPE_REPLY_TO))
             put_again(e->out, from_at, from_n);
         if (e->out->n == at)
             buf_add(e->out, S("NIL"));
@@ -205,26 +201,34 @@ static int put_members(struct envelope *e)
     return r < 0 ? r : e->out->failed;
 }
 
-static enum member member_of(str name)
+enum envelope_member imap_envelope_member(str name)
 {
-    enum member k = 0;
-    while (k < MEMBERS && !str_ieq(name, members[k].name))
+    enum envelope_member k = 0;
+    while (k < ENVELOPE_MEMBERS && !(name.n == members[k].name.n && str_ieq(name, members[k].name)))
         k++;
     return k;
 }
 
-int imap_envelope_text(struct buf *out, str header, bool brief)
+int imap_envelope_known(struct buf *out, str header, const struct envelope_fields *fields, bool brief)
 {
-    struct envelope e = { .out = out, .a = ARENA(header.n + MEMORY_MAX), .brief = brief, .header = header };
-    struct header_field f;
-    while (header_next(&header, &f)) {
-        enum member k = member_of(f.name);
-        if (k < MEMBERS && e.times[k]++ == 0)
-            e.value[k] = f.value;
-    }
+    struct envelope e = { .out = out, .a = ARENA(header.n + MEMORY_MAX), .brief = brief, .header = header,
+                          .f = fields };
     int r = out->failed ? out->failed : put_members(&e);
     arena_done(&e.a);
     return r;
+}
+
+int imap_envelope_text(struct buf *out, str header, bool brief)
+{
+    struct envelope_fields fields = { 0 };
+    struct header_field f;
+    str rest = header;
+    while (header_next(&rest, &f)) {
+        enum envelope_member k = imap_envelope_member(f.name);
+        if (k < ENVELOPE_MEMBERS && fields.times[k]++ == 0)
+            fields.value[k] = f.value;
+    }
+    return imap_envelope_known(out, header, &fields, brief);
 }
 
 int imap_envelope_put(struct buf *out, str header)

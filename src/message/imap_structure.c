@@ -3,11 +3,10 @@
  * envelope and one text part; a text part without charset has us-ascii (RFC 2045 5.2). */
 #include <errno.h>
 #include "message/address_scan.h"
-#include "message/header.h"
 #include "message/imap_text.h"
 #include "message/mime_params.h"
 
-enum { VALUE_MAX = MIME_FIELD_MAX * 3 };
+enum { VALUE_MAX = MIME_FIELD_MAX * 3, USUAL_BYTES = 120 };
 
 struct structure {
     struct buf *out;
@@ -23,7 +22,7 @@ struct fields {
     str type, disposition, md5, language, location;
 };
 
-static void find_fields(const struct structure *s, size_t i, struct fields *out)
+static void note_field(const struct header_field *f, struct fields *out)
 {
     const struct {
         str name;
@@ -33,17 +32,29 @@ static void find_fields(const struct structure *s, size_t i, struct fields *out)
         { S("Content-MD5"), &out->md5 },       { S("Content-Language"), &out->language },
         { S("Content-Location"), &out->location },
     };
+    if (!str_istarts(f->name, S("Content-")))
+        return;
+    for (size_t k = 0; k < ARRAY_LEN(known); k++)
+        if (!known[k].value->p && str_ieq(f->name, known[k].name))
+            *known[k].value = f->value;
+}
+
+static void find_fields(const struct structure *s, size_t i, struct fields *out)
+{
     struct header_field f;
+    const struct mime_field *fields = NULL;
     str header = STR_NONE;
     if (s->m)
         mime_part_header(s->m, i, &header);
-    while (header_next(&header, &f)) {
-        if (!str_istarts(f.name, S("Content-")))
-            continue;
-        for (size_t k = 0; k < ARRAY_LEN(known); k++)
-            if (!known[k].value->p && str_ieq(f.name, known[k].name))
-                *known[k].value = f.value;
+    if (i == 0 && s->m && imap_text_fields_known(s->m)) {
+        size_t n = mime_fields(s->m, &fields);
+        for (size_t k = 0; k < n; k++)
+            if (imap_text_field(header, &fields[k], &f))
+                note_field(&f, out);
+        return;
     }
+    while (header_next(&header, &f))
+        note_field(&f, out);
 }
 
 static void space(struct structure *s)
@@ -279,9 +290,16 @@ static size_t put_part(struct structure *s, size_t i)
 
 static int put_structure(struct buf *out, const struct mime_parser *m, const struct mime_part *parts, size_t n)
 {
-    struct structure s = { .out = out, .parts = parts, .n = n, .m = m };
+    struct structure s; /* its parameters are filled field by field: they are many */
+    s.out = out;
+    s.parts = parts;
+    s.n = n;
+    s.m = m;
+    s.params.n = 0;
     s.name = BUF(VALUE_MAX);
     s.value = BUF(VALUE_MAX);
+    buf_reserve(&s.name, USUAL_BYTES);
+    buf_reserve(&s.value, USUAL_BYTES);
     if (n)
         put_part(&s, 0);
     buf_done(&s.name);

@@ -40,6 +40,26 @@ static void check_structure(str text, const struct mime_part *parts, size_t n)
     check_strip(text);
 }
 
+/* What the parser noted of the fields is what a walk over the header finds; the same envelope comes of both. */
+static void check_fields(const struct mime_parser *m, str envelope)
+{
+    _cleanup_buf_ struct buf walked = BUF(1 << 26);
+    const struct mime_field *fields;
+    struct header_field noted, found;
+    size_t n = mime_fields(m, &fields);
+    if (!imap_text_fields_known(m))
+        return;
+    for (size_t i = 0; i < n; i++) {
+        require(imap_text_field(mime_header_text(m), &fields[i], &noted));
+        str line = noted.raw;
+        require(header_next(&line, &found) && line.n == 0);
+        require(str_eq(noted.raw, found.raw) && str_eq(noted.name, found.name) && str_eq(noted.value, found.value));
+    }
+    require(imap_envelope_text(&walked, mime_header_text(m), false) == 0);
+    if (walked.n < 32768)
+        require(str_eq(buf_str(&walked), envelope));
+}
+
 static void check_message(struct mime_parser *m)
 {
     _cleanup_buf_ struct buf hold = BUF(CARD_TEXT_MAX), card = BUF(CARD_MAX), plain = BUF(1 << 24);
@@ -48,6 +68,7 @@ static void check_message(struct mime_parser *m)
     size_t n = mime_parts(m, &parts);
     require(card_text_make(&hold, m, &made) == 0 && made.present);
     require(imap_envelope_valid(made.envelope));
+    check_fields(m, made.envelope);
     check_structure(made.structure, parts, n);
     require(imap_structure_plain(&plain, parts, n) == 0);
     check_structure(buf_str(&plain), parts, n);

@@ -23,6 +23,15 @@ static void id_add(struct id *id, char c)
         buf_addc(id->out, c);
 }
 
+/* How many bytes from s.p[i] on are letters, digits, dots and the like, which stand for themselves. */
+static size_t plain_run(str s, size_t i)
+{
+    size_t n = 0;
+    while (i + n < s.n && (ascii_alnum(s.p[i + n]) || s.p[i + n] == '.' || s.p[i + n] == '-' || s.p[i + n] == '_'))
+        n++;
+    return n;
+}
+
 /* From *i up to the next bracket, where *i is left. */
 static void id_read(struct id *id, str s, size_t *i)
 {
@@ -32,6 +41,12 @@ static void id_read(struct id *id, str s, size_t *i)
             continue;
         if (c == '"') {
             id->quoted = !id->quoted;
+            continue;
+        }
+        size_t run = id->bad ? 0 : plain_run(str_first(s, *i + MESSAGE_ID_MAX - (id->out->n - id->from)), *i);
+        if (run) {
+            buf_add(id->out, str_of(s.p + *i, run));
+            *i += run - 1;
             continue;
         }
         bool escapes = id->quoted && c == '\\' && *i + 1 < s.n && !is_bracket(s.p[*i + 1]);

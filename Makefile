@@ -34,13 +34,18 @@ ifndef SHOW
 say = @echo "  $(1) $(patsubst $(B)/%,%,$@)";
 endif
 
-all: $(B)/posthouse
+all: $(B)/posthouse $(B)/posthouse-drop
 
 $(B)/posthouse: $(V)/posthouse
 	$(call say,LN )ln -f $< $@
 
 $(V)/posthouse: $(call libs_of,admin)
 	$(call say,LD )$(CC) $(LDFLAGS) -o $@ $(V)/admin/main.o $^ $(LDLIBS)
+
+# the setgid helper of the sendmail command: one file and the C library
+$(B)/posthouse-drop: src/drop/posthouse-drop.c
+	@mkdir -p $(@D)
+	$(call say,CC )$(CC) -std=gnu17 -D_GNU_SOURCE -O2 -g $(HARD) $(WARN) $(DROP_DEFINES) $(LDFLAGS_release) -o $@ $<
 
 define layer_rules
 $(V)/lib$(1).a: $(call objs_of,$(1))

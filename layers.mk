@@ -1,6 +1,6 @@
 # The rooms of the house and what each may include (itself always). `make` builds one static library a room; a unit test
 # links only what its room may use; `make lint` checks every #include against this table. Arrows point one way.
-LAYERS := base message proto policy route conf io cards store session msa mta access auth admin
+LAYERS := base message proto policy route conf io cards store session msa mta mda access auth admin
 
 USES_base    :=
 USES_message := base
@@ -14,9 +14,10 @@ USES_store   := base message route conf io
 USES_session := base message proto policy route conf io store
 USES_msa     := base message proto policy route conf io store session
 USES_mta     := base message proto policy route conf io store session
+USES_mda     := base message proto policy route conf io store session
 USES_access  := base message proto policy route conf io store session
 USES_auth    := base message proto policy route conf io session
-USES_admin   := base message proto policy route conf io cards store session msa mta access auth
+USES_admin   := base message proto policy route conf io cards store session msa mta mda access auth
 
 # The pure rooms: no socket, no file, no clock.
 PURE := base message proto policy route

@@ -21,6 +21,7 @@
 #include "cards/cards_role.h"
 #include "io/dns_role.h"
 #include "io/role_play.h"
+#include "mda/mda_role.h"
 #include "msa/msa.h"
 #include "mta/mta.h"
 #include "mta/push_role.h"
@@ -51,6 +52,8 @@ static inline void admin_play_role(int argc, char **argv)
         _exit(push_role_run());
     if (str_eq(n, S("keys")))
         _exit(keys_role_run());
+    if (str_eq(n, S("mda")))
+        _exit(mda_role_run());
     if (str_eq(n, S("dns")))
         _exit(dns_role_run());
     _exit(str_eq(n, S("access")) ? access_role_run() : auth_role_run());

@@ -8,6 +8,7 @@
 #include "cards/cards_role.h"
 #include "io/dns_role.h"
 #include "io/ipc.h"
+#include "mda/mda_role.h"
 #include "msa/msa.h"
 #include "mta/mta.h"
 #include "mta/push_role.h"
@@ -42,6 +43,8 @@ static int run_role(const char *name)
         return keys_role_run();
     if (str_eq(n, str_z(role_name[ROLE_CARDS])))
         return cards_role_run();
+    if (str_eq(n, str_z(role_name[ROLE_MDA])))
+        return mda_role_run();
     admin_complain("there is no role \"%s\"", name);
     return EXIT_USAGE;
 }
@@ -79,8 +82,19 @@ int cmd_help(int argc, char **argv)
     return help_all(stdout);
 }
 
+/* Links to this program by which scripts call it. */
+static bool is_sendmail(const char *argv0)
+{
+    str name = str_z(argv0);
+    ptrdiff_t slash = str_rchr(name, '/');
+    name = str_from(name, (size_t)(slash + 1));
+    return str_eq(name, S("sendmail")) || str_eq(name, S("mailq")) || str_eq(name, S("newaliases"));
+}
+
 int main(int argc, char **argv)
 {
+    if (argc > 0 && is_sendmail(argv[0]))
+        return cmd_sendmail(argc, argv);
     if (argc < 2) {
         help_all(stderr);
         return EXIT_USAGE;

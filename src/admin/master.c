@@ -4,11 +4,12 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/capability.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include "admin/admin.h"
 
@@ -24,8 +25,51 @@ static const struct { enum role_id a, b;
     { ROLE_SMTP_IN, ROLE_STORE }, { ROLE_SMTP_IN, ROLE_AUTH }, { ROLE_ACCESS, ROLE_STORE },
     { ROLE_ACCESS, ROLE_AUTH },   { ROLE_AUTH, ROLE_STORE },
     { ROLE_SMTP_OUT, ROLE_STORE }, { ROLE_SMTP_OUT, ROLE_DNS },    { ROLE_STORE, ROLE_CARDS },
-    { ROLE_SMTP_OUT, ROLE_KEYS },
+    { ROLE_SMTP_OUT, ROLE_KEYS }, { ROLE_STORE, ROLE_MDA },
 };
+
+/* What role mda has instead of a sandbox (mda/mda_role.h): it becomes the users that mail is delivered as. */
+static const unsigned mda_capabilities[] = { CAP_SETUID, CAP_SETGID, CAP_KILL };
+
+/* Only where this process could start a program with more rights than its own: a unit with NoNewPrivileges=yes, as the
+ * one that is installed has, lets mda be its own user alone. */
+static bool keeps_capabilities(const struct master *m, enum role_id id)
+{
+    return id == ROLE_MDA && m->drop && prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 0;
+}
+
+static bool is_of_mda(unsigned capability)
+{
+    for (size_t i = 0; i < ARRAY_LEN(mda_capabilities); i++)
+        if (mda_capabilities[i] == capability)
+            return true;
+    return false;
+}
+
+/* Before the user is changed: no other capability can come back, not even with a program of root's. */
+static void begin_capabilities(void)
+{
+    for (unsigned c = 0; prctl(PR_CAPBSET_READ, c, 0, 0, 0) >= 0; c++)
+        if (!is_of_mda(c))
+            prctl(PR_CAPBSET_DROP, c, 0, 0, 0); /* a master that is not root has a small set already, and may not */
+    prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0);
+}
+
+/* After it: they are kept through execve. */
+static int end_capabilities(void)
+{
+    struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+    struct __user_cap_data_struct data[2] = { 0 };
+    for (size_t i = 0; i < ARRAY_LEN(mda_capabilities); i++)
+        data[0].permitted |= 1u << mda_capabilities[i];
+    data[0].effective = data[0].inheritable = data[0].permitted;
+    if (syscall(SYS_capset, &head, data) < 0)
+        return -errno;
+    for (size_t i = 0; i < ARRAY_LEN(mda_capabilities); i++)
+        if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, mda_capabilities[i], 0, 0) < 0)
+            return -errno;
+    return 0;
+}
 
 /* In the child: become the role's user, keep the control link as descriptor 3, start the program anew. */
 static _Noreturn void become_role(struct master *m, enum role_id id, int control_fd)
@@ -38,13 +82,19 @@ static _Noreturn void become_role(struct master *m, enum role_id id, int control
         _exit(EXIT_IO);
     uid_t uid = m->as[id].uid;
     gid_t gid = m->as[id].gid;
+    bool keeps = keeps_capabilities(m, id);
+    if (keeps)
+        begin_capabilities();
     if (m->drop && (setgroups(0, NULL) < 0 || setresgid(gid, gid, gid) < 0 || setresuid(uid, uid, uid) < 0)) {
         admin_complain("role %s cannot become its user (run_as): %s", role_name[id], strerror(errno));
         _exit(EXIT_NOPERM);
     }
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); /* given by systemd to the master alone */
+    if (keeps && end_capabilities() < 0)
+        admin_complain("role mda cannot keep its capabilities and delivers as its own user alone: %s", strerror(errno));
     umask(0007);
-    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    if (id != ROLE_MDA) /* whose commands would inherit it */
+        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     snprintf(name, sizeof(name), "%s", role_name[id]);
     char *argv[] = { (char *)"posthouse", (char *)"role", name, NULL };
     execve("/proc/self/exe", argv, environ);
@@ -291,6 +341,8 @@ static int start_role(struct master *m, struct master_role *r)
     send_folder(r, "data", folder);
     if (r->id != ROLE_CARDS && r->id != ROLE_KEYS) /* which have no folder at all */
         send_folder(r, "trace", trace);
+    if (r->id == ROLE_SMTP_IN || r->id == ROLE_MDA)
+        send_folder(r, "drop", m->drop_fd);
     send_sockets(m, r);
     join(m, r);
     send_careful(m, r);
@@ -325,7 +377,7 @@ int master_start(struct master *m)
 static void stop_next(struct master *m)
 {
     static const enum role_id order[][2] = { { ROLE_SMTP_IN, ROLE_ACCESS },
-                                             { ROLE_SMTP_OUT, ROLE_SMTP_OUT },
+                                             { ROLE_SMTP_OUT, ROLE_MDA },
                                              { ROLE_STORE, ROLE_STORE },
                                              { ROLE_AUTH, ROLE_DNS },
                                              { ROLE_CARDS, ROLE_KEYS } };

@@ -44,6 +44,7 @@ struct master {
     struct loop *loop;
     struct events events;
     int data_fd, blob_fd, base_fd;    /* base_fd: folder of the configuration file */
+    int drop_fd;                      /* the drop (session/drop.h), open with O_PATH */
     struct compiled config;
     uint64_t generation;
     uid_t uid; gid_t gid;             /* the one user of all roles, or the master's own */
@@ -65,6 +66,8 @@ struct master {
 int master_user(struct master *m);     /* whom roles run as */
 int master_folders(struct master *m);  /* data folder and those below it */
 int master_bind(struct master *m);     /* listening sockets */
+/* master_drop.c. The drop, made and given to role smtp-in; without it the server runs all the same, after a complaint. */
+void master_drop_folder(struct master *m);
 /* Folder of a role below the data folder, opened; -1: it has none. */
 int master_role_folder(struct master *m, enum role_id id);
 int master_open_file(struct master *m, str path); /* relative to the configuration's folder */

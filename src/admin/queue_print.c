@@ -67,7 +67,9 @@ void queue_print_recipient(struct queue_command *q, json_t *line)
     buf_add(&out, S("> to <"));
     print_safe(&out, str_z(queue_text(line, "recipient")));
     buf_add(&out, S(">"));
-    put(&out, line, " by alias ", "alias");
+    if (strcmp(queue_text(line, "alias"), queue_text(line, "recipient")) != 0)
+        put(&out, line, " by alias ", "alias");
+    put(&out, line, " by ", "mechanism");
     put(&out, line, ", for ", "destination");
     put(&out, line, ", redirected to ", "redirect");
     buf_addf(&out, "\n    %" JSON_INTEGER_FORMAT " attempts", number(line, "attempts"));

@@ -74,6 +74,7 @@ static int set_up(struct master *m)
         return EXIT_CONFIG;
     if (master_folders(m) < 0)
         return EXIT_CANTCREATE;
+    master_drop_folder(m);
     if (master_bind(m) < 0)
         return EXIT_UNAVAILABLE;
     if (loop_new(&env_system, &m->loop) < 0 || watch_signals(m) < 0)
@@ -98,6 +99,7 @@ int cmd_serve(int argc, char **argv)
         return e;
     m = (struct master){ .config_path = admin_config_path(config),
                          .data_fd = -1,
+                         .drop_fd = -1,
                          .blob_fd = -1,
                          .base_fd = -1,
                          .started_us = env_system.wall_us() };

@@ -69,13 +69,15 @@ static void put_recipients(struct buf *out, const char *what, size_t n)
         buf_addf(out, ", %s %zu recipient%s", what, n, n == 1 ? "" : "s");
 }
 
-/* Of what led off this host. Attempts that were deferred count for nothing at their end. */
+/* Of what led off this host, or by a mechanism. Attempts that were deferred count for nothing at their end. */
 static void put_queue(const struct walk *w, struct buf *out, size_t queued)
 {
     size_t sent = count_events(w, "sent", NULL, NULL), failed = count_events(w, "failed", NULL, NULL);
     size_t expired = count_events(w, "expired", NULL, NULL), dropped = count_events(w, "dropped", NULL, NULL);
-    size_t over = sent + failed + expired + dropped;
+    size_t delivered = count_events(w, "delivered", NULL, NULL);
+    size_t over = sent + delivered + failed + expired + dropped;
     put_recipients(out, "sent to", sent);
+    put_recipients(out, "delivered for", delivered);
     put_recipients(out, "failed for", failed + expired);
     put_recipients(out, "dropped for", dropped);
     put_recipients(out, "queued for", queued > over ? queued - over : 0);

@@ -7,6 +7,7 @@
 
 #define ROUTES_MAX 1000
 #define CONCURRENCY_MAX 1000
+#define SOCKET_PATH_MAX 107 /* what the kernel takes */
 
 /* A route while it is read: what it does not say itself comes from the settings at the end. */
 struct conf_route_draft {
@@ -147,11 +148,22 @@ static bool starts_hop(str word)
 static int read_hop(struct conf_parser *p, const struct conf_statement *s, size_t *i, struct route_hop *out)
 {
     const struct conf_word *w = &s->words[(*i)++];
+    str path;
     bool more = *i < s->n && !starts_hop(s->words[*i].text);
     *out = (struct route_hop){ .how = str_eq(w->text, S("lmtp")) ? ROUTE_LMTP : ROUTE_SMTP };
     if (!starts_hop(w->text))
         return FAIL(p, w, "next: \"%.*s\" cannot stand here; expected smtp HOST, lmtp HOST, mx or mx DOMAIN",
                     SHOW(w->text));
+    if (out->how == ROUTE_LMTP && more && str_starts(s->words[*i].text, S("unix:"))) {
+        w = &s->words[(*i)++];
+        path = str_from(w->text, 5);
+        if (!str_starts(path, S("/")) || path.n > SOCKET_PATH_MAX || address_has_control(path))
+            return FAIL(p, w, "next: \"%.*s\" is not a Unix socket; expected unix:/PATH of at most %d bytes",
+                        SHOW(w->text), SOCKET_PATH_MAX);
+        out->local = true;
+        out->name = path;
+        return 0;
+    }
     if (!str_eq(w->text, S("mx"))) {
         if (!more)
             return FAIL(p, w, "next: %.*s needs a host, like %.*s [relay.example.org]:%s", SHOW(w->text), SHOW(w->text),

@@ -6,10 +6,22 @@
 #include <sys/socket.h>
 #include "base/cleanup.h"
 
+static int parse_path(str path, union connect_address *out)
+{
+    union connect_address a = { .local.sun_family = AF_UNIX };
+    if (path.n >= sizeof(a.local.sun_path) || str_chr(path, '\0') >= 0)
+        return -EINVAL;
+    memcpy(a.local.sun_path, path.p, path.n);
+    *out = a;
+    return 0;
+}
+
 int connect_address_parse(str text, uint16_t port, union connect_address *out)
 {
     char z[INET6_ADDRSTRLEN] = { 0 };
     union connect_address a = { 0 };
+    if (str_starts(text, S("/")))
+        return parse_path(text, out);
     if (text.n == 0 || text.n >= sizeof(z) || str_chr(text, '\0') >= 0)
         return -EINVAL;
     memcpy(z, text.p, text.n);
@@ -28,7 +40,7 @@ int connect_address_parse(str text, uint16_t port, union connect_address *out)
 
 static socklen_t size_of(const union connect_address *a)
 {
-    return a->sa.sa_family == AF_INET ? sizeof(a->v4) : sizeof(a->v6);
+    return a->sa.sa_family == AF_UNIX ? sizeof(a->local) : a->sa.sa_family == AF_INET ? sizeof(a->v4) : sizeof(a->v6);
 }
 
 /* Leaves the object idle; its descriptor is the caller's. */
@@ -70,7 +82,8 @@ static void late(struct loop_timer *t)
 int connect_begin(struct connect *c, struct loop *l, const union connect_address *to, str source, uint64_t ms)
 {
     union connect_address from;
-    _cleanup_close_ int fd = socket(to->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP);
+    _cleanup_close_ int fd = socket(to->sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC,
+                                    to->sa.sa_family == AF_UNIX ? 0 : IPPROTO_TCP);
     if (fd < 0)
         return -errno;
     if (source.n > 0) {

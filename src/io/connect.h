@@ -1,14 +1,17 @@
-/* One outgoing TCP connection being made: non-blocking, from a chosen source address, with a deadline. */
+/* One outgoing connection being made, by TCP or to a Unix socket: non-blocking, from a chosen source address, with a deadline. */
 #pragma once
 #include <netinet/in.h>
+#include <sys/un.h>
 #include "io/loop.h"
 
 union connect_address {
     struct sockaddr sa;
     struct sockaddr_in v4;
     struct sockaddr_in6 v6;
+    struct sockaddr_un local;
 };
-/* Numeric IPv4 or IPv6 (a zone of an interface is not read). 0 or -EINVAL. */
+/* Numeric IPv4 or IPv6 (a zone of an interface is not read), or the path of a Unix socket, which begins with a slash
+ * and has no port. 0 or -EINVAL. */
 int connect_address_parse(str text, uint16_t port, union connect_address *out);
 
 struct connect { /* embedded in its owner; zeroed is idle */

@@ -225,8 +225,13 @@ static int close_sandbox(struct role *r)
         return 0;
     if (!r->config)
         return -EBADMSG;
+    if (r->ops->unconfined) {
+        r->sandbox.closed = true;
+        return 0;
+    }
     struct sandbox_want want = { .role = r->ops->id,
                                  .data_dir = r->data_dir,
+                                 .drop_dir = r->drop_dir,
                                  .trace_dir = r->events.trace_dir,
                                  .best_effort = str_eq(r->config->conf->sandbox, S("best-effort")) };
     if (r->ops->prepare)
@@ -320,9 +325,10 @@ static int add_folder(struct role *r, struct ipc_frame *f)
                          c ? c->trace_age : 1209600000);
         return 0;
     }
-    if (r->data_dir >= 0)
-        close(r->data_dir);
-    r->data_dir = TAKE_FD(f->fd);
+    int *dir = str_eq(name, S("drop")) ? &r->drop_dir : &r->data_dir;
+    if (*dir >= 0)
+        close(*dir);
+    *dir = TAKE_FD(f->fd);
     return 0;
 }
 
@@ -416,7 +422,8 @@ static void settle_process(const struct role_ops *ops)
     snprintf(name, sizeof(name), "ph-%s", role_name[ops->id]);
     prctl(PR_SET_NAME, name);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
-    prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+    if (!ops->unconfined)
+        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGINT, SIG_IGN); /* Ctrl-C reaches the whole terminal group; the master tells us in order */
     mallopt(M_MMAP_THRESHOLD, 256 << 20);
@@ -429,7 +436,7 @@ int role_run(const struct role_ops *ops, void *self)
     static struct role role;
     struct role *r = &role;
     settle_process(ops);
-    *r = (struct role){ .ops = ops, .env = &env_system, .data_dir = -1, .self = self };
+    *r = (struct role){ .ops = ops, .env = &env_system, .data_dir = -1, .drop_dir = -1, .self = self };
     if (loop_new(r->env, &r->loop) < 0)
         return 1;
     events_init(&r->events, r->loop, role_name[ops->id]);

@@ -36,6 +36,7 @@ struct role_listener {
 
 struct role_ops {
     enum role_id id;
+    bool unconfined;       /* role mda alone: no sandbox and no no_new_privs, as what it starts would have them too */
     void (*prepare)(void); /* what libraries load at their first use: called before the sandbox closes; may be NULL */
     /* All that was announced has arrived: open what is needed, say ready. Negative errno ends the role. */
     int (*start)(struct role *r);
@@ -62,6 +63,7 @@ struct role {
     struct loop_timer lonely; /* runs while a neighbour is missing */
     struct role_config *config, *next_config;
     int data_dir;            /* the role's own folder, -1 none */
+    int drop_dir;            /* the drop (session/drop.h), -1 none */
     struct sandbox sandbox;
     struct role_listener listeners[ROLE_LISTENERS_MAX]; size_t n_listeners;
     struct buf refusal;      /* why configure() refuses */

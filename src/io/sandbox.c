@@ -50,6 +50,7 @@ enum { ABI_REFER = 2, ABI_TRUNCATE = 3, ABI_NET = 4, ABI_IOCTL = 5, ABI_SCOPES =
 #define DNS (1u << ROLE_DNS)
 #define KEYS (1u << ROLE_KEYS)
 #define CARDS (1u << ROLE_CARDS)
+#define MDA (1u << ROLE_MDA)
 #define NET (SMTP_IN | ACCESS)
 #define OUT (SMTP_OUT | DNS)
 #define NOBODY 0u
@@ -166,7 +167,7 @@ static int add_folder(int ruleset, int dir, uint64_t rights)
 
 static int add_folders(int ruleset, const struct sandbox_want *want, uint64_t known)
 {
-    enum { data, trace };
+    enum { data, trace, drop };
     static const struct {
         enum role_id role;
         int folder;
@@ -177,7 +178,9 @@ static int add_folders(int ruleset, const struct sandbox_want *want, uint64_t kn
     };
     int e = 0;
     for (size_t i = 0; e == 0 && i < ARRAY_LEN(rules); i++) {
-        int dir = rules[i].folder == data ? want->data_dir : want->trace_dir;
+        int dir = rules[i].folder == data   ? want->data_dir
+                  : rules[i].folder == drop ? want->drop_dir
+                                            : want->trace_dir;
         if (rules[i].role == want->role && dir >= 0)
             e = add_folder(ruleset, dir, rules[i].rights & known);
     }
@@ -203,7 +206,7 @@ static void add_reports(int ruleset) { (void)ruleset; }
 static int close_landlock(const struct sandbox_want *want)
 {
     int abi = create_ruleset(NULL, LANDLOCK_CREATE_RULESET_VERSION);
-    if (abi <= 0)
+    if (abi <= 0 || (abi < ABI_REFER && want->role == ROLE_MDA)) /* which would keep mail from moving from tmp to new */
         return 0;
     struct ruleset r = { .files = ALL_FILE_RIGHTS };
     r.files |= abi >= ABI_REFER ? LANDLOCK_ACCESS_FS_REFER : 0;

@@ -17,7 +17,7 @@
 
 struct sandbox_want {
     enum role_id role;
-    int data_dir, trace_dir; /* folders of the role, -1 none */
+    int data_dir, trace_dir, drop_dir; /* folders of the role, -1 none */
     bool best_effort;        /* go on without seccomp */
 };
 

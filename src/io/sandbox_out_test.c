@@ -89,6 +89,7 @@ TRY(tcp_from_an_address, open_connection(true))
 TRY(tcp6, socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0))
 TRY(udp, ask_by_udp())
 TRY(unix_socket, socket(AF_UNIX, SOCK_STREAM, 0))
+TRY(unix_datagrams, socket(AF_UNIX, SOCK_DGRAM, 0))
 TRY(netlink, socket(AF_NETLINK, SOCK_RAW, 0))
 TRY(raw, socket(AF_INET, SOCK_RAW, IPPROTO_ICMP))
 TRY(listen_there, listen(with.listener, 1))
@@ -118,7 +119,7 @@ static void expect(enum role_id role, const char *name, int (*try)(void), int ex
 /* What none of the three may. */
 static void forbids(enum role_id role)
 {
-    expect(role, "unix socket", try_unix_socket, REFUSED);
+    expect(role, "unix datagrams", try_unix_datagrams, REFUSED);
     expect(role, "netlink", try_netlink, REFUSED);
     expect(role, "raw", try_raw, REFUSED);
     expect(role, "listen", try_listen_there, KILLED);
@@ -138,6 +139,7 @@ static void test_smtp_out(void **state)
     forbids(ROLE_SMTP_OUT);
     expect(ROLE_SMTP_OUT, "udp", try_udp, REFUSED);
     expect(ROLE_SMTP_OUT, "tcp", try_tcp, DONE);
+    expect(ROLE_SMTP_OUT, "unix socket", try_unix_socket, DONE); /* LMTP */
     expect(ROLE_SMTP_OUT, "tcp from an address", try_tcp_from_an_address, DONE);
     expect(ROLE_SMTP_OUT, "tcp6", try_tcp6, DONE);
 }
@@ -146,6 +148,7 @@ static void test_dns(void **state)
 {
     (void)state;
     forbids(ROLE_DNS);
+    expect(ROLE_DNS, "unix socket", try_unix_socket, REFUSED);
     expect(ROLE_DNS, "udp", try_udp, DONE);
     expect(ROLE_DNS, "tcp", try_tcp, DONE);
 }

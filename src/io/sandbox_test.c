@@ -148,7 +148,7 @@ static int tear_down(void **state)
 
 static void enter(enum role_id role)
 {
-    struct sandbox_want want = { .role = role, .data_dir = with.data, .trace_dir = with.trace };
+    struct sandbox_want want = { .role = role, .data_dir = with.data, .trace_dir = with.trace, .drop_dir = -1 };
     struct sandbox s;
     if (role == ROLE_SMTP_IN || role == ROLE_ACCESS)
         tls_prepare();

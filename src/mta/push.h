@@ -3,7 +3,7 @@
  * time and waits for JOB_DONE before it takes the next.
  *
  *   push_role.c  the role: frames, files, status, `posthouse route`
- *   push_job.c   jobs and their results as frames
+ *   push_job.c   jobs and their results (session/job.h)
  *   push_plan.c  a route's plan, with the answers of the DNS
  *   push_tried.c which host is asked first the next time
  *   push_run.c   connecting, sending, reuse
@@ -16,13 +16,12 @@
 #include "io/dns_client.h"
 #include "io/role.h"
 #include "route/route.h"
+#include "session/job.h"
 #include "session/smtp_send.h"
 
 #define PUSH_RACE_MS 250        /* RFC 8305 5: Connection Attempt Delay */
 #define PUSH_IDLE_MS 5000       /* an unused connection is kept so long */
 #define PUSH_LIFE_MS 300000     /* an older one is not used again */
-#define PUSH_RECIPIENTS_MAX 1000
-#define PUSH_JOB_MEMORY (1u << 20)
 #define PUSH_CREDENTIALS_MAX 65536
 
 struct push_credentials { str name, user, secret; struct push_credentials *next; };
@@ -77,46 +76,23 @@ void push_plan_begin(struct push_plan *p, struct push *push, const struct route 
 /* The same route to another host (`posthouse queue redirect`), without its log-in, in the arena; NULL: no name of a
  * host. */
 const struct route *push_route_to(struct arena *a, const struct route *r, str host);
+/* The way of a mechanism smtp: or lmtp:, in the arena; NULL: it is none, or there is no memory. */
+const struct route *push_route_via(struct arena *a, str mechanism);
 void push_plan_end(struct push_plan *p);
 
-struct push_result { /* of one recipient; texts in the job's arena */
-    bool known;
-    bool too_late;               /* content had been given: the other side may have the message, whatever it said */
-    uint8_t outcome;
-    uint16_t code;
-    str status, text;
-};
-
 struct push_job {
-    struct arena arena;
-    uint64_t id, message;
-    uint8_t session[16];
-    uint32_t number, attempt;
-    str route, destination, redirect, prefix, sender, envid;
-    uint64_t offset, length;
-    uint8_t ret, body;
-    bool smtputf8, requiretls;
-    struct smtp_client_rcpt *rcpts;
-    uint32_t *index;             /* of each recipient, as the store counts */
-    struct push_result *results;
-    uint32_t n;
-    int fd;
+    struct job job;
     str signature;               /* DKIM-Signature fields for this connection and `prefix`; empty: not signed */
     struct smtp_send_message send;
     struct push_run *run;        /* NULL: its result is out, or it waits for a connection */
     bool again;                  /* it met a connection that had died while idle, and has got a fresh one */
     bool reported;
-    struct { bool site_failed, reused; str mta, tls; uint32_t connect_ms, tls_ms, transfer_ms; } how;
     struct push_job *next;       /* waiting for a connection of its destination */
 };
 
 /* Takes the frame's descriptor. NULL with *out_error -EBADMSG or -ENOMEM. */
 struct push_job *push_job_read(struct ipc_frame *f, int *out_error);
 void push_job_free(struct push_job *j);
-/* Remembers what became of recipient i; the first word counts. */
-void push_job_result(struct push_job *j, uint32_t i, uint8_t outcome, uint16_t code, str status, str text);
-/* The same for all that have none. */
-void push_job_results(struct push_job *j, uint8_t outcome, uint16_t code, str status, str text);
 void push_job_report(struct push *p, struct push_job *j); /* sends JOB_RESULT */
 void push_jobs_attach(struct push *p);                     /* a new link to the store */
 

@@ -1,6 +1,7 @@
 /* From a route to addresses: the pure plan of route/route.h, with the DNS asked for what it lacks. */
 #include <errno.h>
 #include "mta/push.h"
+#include "route/mechanism.h"
 
 enum { PLAN_MEMORY = 1 << 20, DNS_PATIENCE_MS = 20000 };
 
@@ -116,6 +117,38 @@ const struct route *push_route_to(struct arena *a, const struct route *r, str ho
     copy->auth = STR_NONE; /* the password is for the hosts that the route names */
     copy->fail_status = copy->fail_text = STR_NONE;
     return copy;
+}
+
+/* A host of a mechanism: named by the administrator, so it may lie in any network, and there is no MX. */
+static int via_hop(struct arena *a, const struct mechanism *m, struct route_hop *out)
+{
+    *out = (struct route_hop){ .how = m->kind == MECHANISM_LMTP ? ROUTE_LMTP : ROUTE_SMTP, .port = m->port };
+    if (m->path.n) {
+        out->local = true;
+        out->name = m->path;
+        return m->path.p[0] == '/' ? 0 : -EINVAL;
+    }
+    if (m->kind == MECHANISM_SMTP && !m->port)
+        out->port = 25;
+    str host = str_ieq(m->host, S("localhost")) ? S("127.0.0.1") : m->host; /* the DNS need not know it */
+    out->numeric = net_addr_parse(host, out->addr) == 0;
+    out->name = arena_lower(a, host);
+    return !out->name.p ? -ENOMEM : out->numeric ? 0 : conf_domain_ascii(a, host, &out->name);
+}
+
+const struct route *push_route_via(struct arena *a, str mechanism)
+{
+    struct mechanism m;
+    const char *why;
+    struct route *route = ARENA_NEW(a, struct route);
+    struct route_hop *hop = ARENA_NEW(a, struct route_hop);
+    if (!route || !hop || !mechanism_parse(mechanism, &m, &why) ||
+        (m.kind != MECHANISM_SMTP && m.kind != MECHANISM_LMTP) || via_hop(a, &m, hop) < 0)
+        return NULL;
+    route_built_in(route);
+    route->hops = hop;
+    route->n_hops = 1;
+    return route;
 }
 
 void push_plan_begin(struct push_plan *p, struct push *push, const struct route *route, str domain, uint64_t seed)

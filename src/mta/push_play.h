@@ -13,7 +13,7 @@ struct zone_row { const char *name; enum dns_type type; uint16_t number; const c
 
 struct result_row { uint32_t index; uint8_t outcome; uint16_t code; str status, text; };
 
-struct job_result { /* texts good until the next frame */
+struct stage_result { /* texts good until the next frame */
     uint64_t job;
     bool site_failed, reused;
     str mta, tls;
@@ -30,12 +30,12 @@ struct stage {
     int content;
     struct buf cert, key;
     SSL_CTX *ctx;
-    struct job_result result;
+    struct stage_result result;
 };
 
 struct job_spec {
     uint64_t id, message;
-    const char *route, *destination, *redirect, *prefix, *sender;
+    const char *route, *destination, *redirect, *prefix, *sender, *via;
     uint8_t seed;                 /* chooses among equal addresses */
     uint8_t smtputf8, requiretls;
     uint32_t n;                   /* recipients u0@, u1@ …; 0: one */
@@ -221,6 +221,11 @@ static inline void job_send(struct stage *s, const struct job_spec *j)
     pack_u8(&b, 0);
     pack_u8(&b, j->smtputf8);
     pack_u8(&b, j->requiretls);
+    pack_str(&b, str_z(j->via ? j->via : ""));
+    pack_str(&b, STR_NONE);
+    pack_u64(&b, 0);
+    for (int i = 0; i < 5; i++) /* the client */
+        pack_str(&b, STR_NONE);
     pack_u32(&b, n);
     for (uint32_t i = 0; i < n; i++) {
         char address[300];
@@ -229,6 +234,7 @@ static inline void job_send(struct stage *s, const struct job_spec *j)
         pack_str(&b, str_z(address));
         pack_str(&b, STR_NONE);
         pack_u8(&b, 0);
+        pack_str(&b, STR_NONE);
     }
     play_send(s->p.peer[ROLE_STORE], IPC_JOB, &b, j->no_fd ? -1 : s->content);
 }
@@ -256,9 +262,9 @@ static inline void status_becomes(struct stage *s, const char *key, uint64_t val
 }
 
 /* The next frame to the store is this job's result. */
-static inline struct job_result *job_result(struct stage *s, uint64_t id)
+static inline struct stage_result *stage_result(struct stage *s, uint64_t id)
 {
-    struct job_result *x = &s->result;
+    struct stage_result *x = &s->result;
     struct unpack *in = &s->p.in;
     if (!stage_wait(s, s->p.peer[ROLE_STORE], PLAY_PATIENCE_MS))
         fail_msg("no result came for job %llu", (unsigned long long)id);
@@ -285,9 +291,9 @@ static inline struct job_result *job_result(struct stage *s, uint64_t id)
 }
 
 /* Its one recipient: what became of it. */
-static inline struct job_result *job_became(struct stage *s, uint64_t id, int outcome, int code, const char *status)
+static inline struct stage_result *job_became(struct stage *s, uint64_t id, int outcome, int code, const char *status)
 {
-    struct job_result *x = job_result(s, id);
+    struct stage_result *x = stage_result(s, id);
     assert_int_equal(x->r[0].index, 7);
     if (x->r[0].outcome != outcome || x->r[0].code != code || !str_eq(x->r[0].status, str_z(status)))
         fail_msg("outcome %u, %u %.*s %.*s", x->r[0].outcome, x->r[0].code, STR_ARG(x->r[0].status),

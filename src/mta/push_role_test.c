@@ -176,6 +176,11 @@ static void job_head(struct buf *b, size_t session, uint32_t n)
         pack_str(b, STR_NONE);
     for (int i = 0; i < 4; i++)
         pack_u8(b, 0);
+    pack_str(b, STR_NONE);
+    pack_str(b, STR_NONE);
+    pack_u64(b, 0);
+    for (int i = 0; i < 5; i++)
+        pack_str(b, STR_NONE);
     pack_u32(b, n);
 }
 
@@ -185,6 +190,7 @@ static void job_recipient(struct buf *b)
     pack_str(b, S("x@far.example"));
     pack_str(b, STR_NONE);
     pack_u8(b, 0);
+    pack_str(b, STR_NONE);
 }
 
 static void test_jobs_that_are_none(void **state)
@@ -265,7 +271,7 @@ static void test_a_thousand_recipients(void **state)
     for (int i = 0; i < 1000; i++)
         peer_talk(&c, "RCPT", refusal);
     peer_talk(&c, "RSET", "250 ok\r\n");
-    struct job_result *x = job_became(&s, 5, 3, 550, "5.1.1");
+    struct stage_result *x = job_became(&s, 5, 3, 550, "5.1.1");
     assert_int_equal(x->n, 1000);
     assert_int_equal(x->r[999].outcome, 3);
     text_has(x->r[999].text, "5.1.1");
@@ -283,7 +289,7 @@ static void test_role_dns_is_away(void **state)
     job_simple(&s, 1, "far.example");
     play_expect(&s.p, s.p.peer[ROLE_DNS], IPC_DNS_ASK);
     close(TAKE_FD(s.p.peer[ROLE_DNS])); /* with a question open */
-    struct job_result *x = job_became(&s, 1, 2, 0, "4.4.3");
+    struct stage_result *x = job_became(&s, 1, 2, 0, "4.4.3");
     assert_true(x->site_failed);
     job_confirm(&s, 1);
     job_simple(&s, 2, "far.example"); /* and without one to ask */
@@ -320,7 +326,7 @@ static void test_what_the_dns_says(void **state)
     job_send(&s, &(struct job_spec){ .id = 7, .destination = "no key at all of a destination" });
     job_became(&s, 7, 2, 0, "4.3.5");
     job_simple(&s, 8, "?");
-    assert_in_range(job_result(&s, 8)->r[0].outcome, 2, 3);
+    assert_in_range(stage_result(&s, 8)->r[0].outcome, 2, 3);
     play_stop(&s.p);
 }
 
@@ -393,7 +399,7 @@ static void test_credentials_that_are_refused(void **state)
     peer_accept(&s, &c, 0);
     peer_hello(&c, "250-far.example\r\n250 AUTH PLAIN\r\n");
     peer_talk(&c, "AUTH PLAIN", "535 5.7.8 no\r\n");
-    struct job_result *x = job_result(&s, 1);
+    struct stage_result *x = stage_result(&s, 1);
     assert_true(x->site_failed);
     assert_int_equal(x->r[0].outcome, 2); /* a wrong password must not bounce anybody's mail */
     assert_int_equal(x->r[0].code, 535);

@@ -67,6 +67,10 @@ static void end_run(struct push_run *run)
 static void mta_text(struct buf *out, const struct route_target *t)
 {
     buf_clear(out);
+    if (t->local) {
+        buf_addf(out, "unix:%.*s", STR_ARG(t->address));
+        return;
+    }
     if (!t->literal)
         buf_addf(out, "%.*s ", STR_ARG(t->host));
     buf_addf(out, "[%.*s]:%u", STR_ARG(t->address), t->port);
@@ -85,16 +89,16 @@ static void remember(struct push_run *run, const struct route_target *t, uint16_
 
 static str keep(struct push_job *j, str s)
 {
-    str copy = arena_dup(&j->arena, s);
+    str copy = arena_dup(&j->job.arena, s);
     return copy.p ? copy : STR_NONE;
 }
 
 static void note_deferral(struct push_run *run)
 {
     const struct push_job *j = run->job;
-    for (uint32_t i = 0; i < j->n; i++)
-        if (j->results[i].outcome == SMTP_DEFERRED && j->results[i].code) {
-            push_tried_note(run->push, j->message, run->winner->target);
+    for (uint32_t i = 0; i < j->job.n; i++)
+        if (j->job.results[i].outcome == SMTP_DEFERRED && j->job.results[i].code) {
+            push_tried_note(run->push, j->job.message, run->winner->target);
             return;
         }
 }
@@ -107,17 +111,17 @@ static void report(struct push_run *run)
     if (w) {
         struct buf mta = BUF(1024);
         mta_text(&mta, w->target);
-        j->how.mta = keep(j, buf_str(&mta));
-        j->how.tls = keep(j, str_z(w->send.tls_text));
-        j->how.connect_ms = w->send.connect_ms;
-        j->how.tls_ms = w->send.tls_ms;
-        j->how.transfer_ms = w->send.transfer_ms;
-        j->how.reused = run->messages > 1;
-        run->push->reused += j->how.reused;
+        j->job.how.mta = keep(j, buf_str(&mta));
+        j->job.how.tls = keep(j, str_z(w->send.tls_text));
+        j->job.how.connect_ms = w->send.connect_ms;
+        j->job.how.tls_ms = w->send.tls_ms;
+        j->job.how.transfer_ms = w->send.transfer_ms;
+        j->job.how.reused = run->messages > 1;
+        run->push->reused += j->job.how.reused;
         buf_done(&mta);
         note_deferral(run);
     } else {
-        j->how.mta = keep(j, buf_str(&run->last.mta));
+        j->job.how.mta = keep(j, buf_str(&run->last.mta));
     }
     run->state = RUN_REPORTED;
     push_job_report(run->push, j);
@@ -126,9 +130,9 @@ static void report(struct push_run *run)
 /* A failure before any server took the message: of the destination (site) or of this message alone. */
 static void give_up(struct push_run *run, bool site, uint8_t outcome)
 {
-    run->job->how.site_failed = site;
+    run->job->job.how.site_failed = site;
     loop_cancel(run->push->role->loop, &run->timer);
-    push_job_results(run->job, outcome, run->last.code, buf_str(&run->last.status), buf_str(&run->last.text));
+    job_results(&run->job->job, outcome, run->last.code, buf_str(&run->last.status), buf_str(&run->last.text));
     report(run);
 }
 
@@ -173,7 +177,7 @@ static int open_target(struct push_run *run, struct racer *w, const struct route
         remember(run, t, 0, S("4.3.5"), S("the credentials that the route names are not in relay_credentials"));
         return -ENOENT;
     }
-    if (t->v6 ? r->has_source6 : r->has_source4)
+    if (!t->local && (t->v6 ? r->has_source6 : r->has_source4))
         to.source = net_addr_print(t->v6 ? r->source6 : r->source4, source);
     w->run = run;
     w->target = t;
@@ -199,18 +203,19 @@ static int send_message(struct push_run *run)
     run->state = RUN_SENDING;
     run->messages++;
     j->send = (struct smtp_send_message){
-        .sender = j->sender,
-        .envid = j->envid,
-        .ret = (enum smtp_ret)MIN(j->ret, SMTP_RET_HDRS),
-        .body = j->body ? SMTP_SEND_BODY_8BIT : SMTP_SEND_BODY_UNKNOWN,
-        .smtputf8 = j->smtputf8,
-        .requiretls = j->requiretls,
-        .prefix = j->signature.n ? j->signature : j->prefix,
-        .fd = j->fd,
-        .offset = j->offset,
-        .length = j->length,
-        .rcpts = j->rcpts,
-        .n = j->n,
+        .sender = j->job.sender,
+        .envid = j->job.envid,
+        .ret = (enum smtp_ret)MIN(j->job.ret, SMTP_RET_HDRS),
+        .body = j->job.body ? SMTP_SEND_BODY_8BIT : SMTP_SEND_BODY_UNKNOWN,
+        .smtputf8 = j->job.smtputf8,
+        /* what a Unix socket takes does not leave this host (RFC 8689 1: relaying) */
+        .requiretls = j->job.requiretls && !run->winner->target->local,
+        .prefix = j->signature.n ? j->signature : j->job.prefix,
+        .fd = j->job.fd,
+        .offset = j->job.offset,
+        .length = j->job.length,
+        .rcpts = j->job.rcpts,
+        .n = j->job.n,
     };
     return smtp_send_message(&run->winner->send, &j->send);
 }
@@ -259,9 +264,9 @@ static void up(struct smtp_send *s)
 static void result(struct smtp_send *s, const struct smtp_client_result *r)
 {
     struct push_job *j = racer_of(s)->run->job;
-    push_job_result(j, r->index, (uint8_t)r->outcome, r->reply.code, r->reply.status, r->reply.text);
-    if (r->index < j->n)
-        j->results[r->index].too_late = r->reply.stage >= SMTP_STAGE_CONTENT;
+    job_result(&j->job, r->index, (uint8_t)r->outcome, r->reply.code, r->reply.status, r->reply.text);
+    if (r->index < j->job.n)
+        j->job.results[r->index].too_late = r->reply.stage >= SMTP_STAGE_CONTENT;
 }
 
 /* The peer had closed an idle connection, or says so now: no word on this message. */
@@ -270,8 +275,8 @@ static bool stale(const struct push_run *run)
     const struct push_job *j = run->job;
     if (run->messages < 2 || smtp_send_ready(&run->winner->send) || j->again)
         return false;
-    for (uint32_t i = 0; i < j->n; i++) {
-        const struct push_result *r = &j->results[i];
+    for (uint32_t i = 0; i < j->job.n; i++) {
+        const struct job_result *r = &j->job.results[i];
         if (r->outcome != SMTP_DEFERRED || r->too_late || (r->code != 0 && r->code != 421))
             return false;
     }
@@ -298,18 +303,22 @@ static void begin_plan(struct push_run *run)
 {
     struct push_job *j = run->job;
     const struct conf *c = run->push->role->config->conf;
-    const struct route *route = route_by_name(&c->routes, j->route);
+    const struct route *route = route_by_name(&c->routes, j->job.route);
     str name, domain = STR_NONE;
-    uint64_t seed = get_u64((const char *)j->session) ^ j->number;
+    uint64_t seed = get_u64((const char *)j->job.session) ^ j->job.number;
     run->state = RUN_PLANNING;
     run->winner = NULL;
     run->messages = 0;
     run->next_target = run->group = 0;
     run->plan.done = plan_ready;
-    if (route && j->redirect.n)
-        route = push_route_to(&j->arena, route, j->redirect);
-    if (!route || !route_destination_parse(j->destination, &name, &domain)) {
-        remember(run, NULL, 0, S("4.3.5"), S("the route of this message is no longer in the configuration"));
+    if (j->job.via.n)
+        route = push_route_via(&j->job.arena, j->job.via);
+    else if (route && j->job.redirect.n)
+        route = push_route_to(&j->job.arena, route, j->job.redirect);
+    if (!route || (!j->job.via.n && !route_destination_parse(j->job.destination, &name, &domain))) {
+        remember(run, NULL, 0, S("4.3.5"), j->job.via.n
+                     ? S("the mechanism does not name a host or socket that mail could be sent to")
+                     : S("the route of this message is no longer in the configuration"));
         give_up(run, false, SMTP_DEFERRED);
         return;
     }
@@ -322,7 +331,7 @@ static void done(struct smtp_send *s)
     struct push_run *run = racer_of(s)->run;
     struct push_job *j = run->job;
     if (stale(run)) {
-        memset(j->results, 0, j->n * sizeof(*j->results));
+        memset(j->job.results, 0, j->job.n * sizeof(*j->job.results));
         j->again = true;
         run->winner->open = false;
         smtp_send_close(s);
@@ -398,7 +407,7 @@ static void plan_ready(struct push_plan *p)
         give_up(run, plan->action == ROUTE_DEFER, plan->action == ROUTE_DEFER ? SMTP_DEFERRED : SMTP_FAILED);
         return;
     }
-    push_tried_first(run->push, push_tried_by(run->push, run->job->message), &p->arena, &p->result);
+    push_tried_first(run->push, push_tried_by(run->push, run->job->job.message), &p->arena, &p->result);
     run->state = RUN_CONNECTING;
     run->timer.fire = race;
     connect_more(run);
@@ -442,7 +451,7 @@ static struct push_run *find_run(struct push_destination *d, const struct push_j
 {
     *out_soon = 0;
     for (struct push_run *run = d->runs; run; run = run->next) {
-        uint64_t tried = push_tried_by(run->push, j->message);
+        uint64_t tried = push_tried_by(run->push, j->job.message);
         if (tried && run->winner && push_tried_number(run->push, run->winner->target) != tried)
             continue;
         if (run->state == RUN_IDLE && usable(run))
@@ -479,7 +488,7 @@ static void assign(struct push *p, struct push_destination *d)
 static struct push_destination *destination_of(struct push *p, const struct push_job *j)
 {
     _cleanup_buf_ struct buf key = BUF(8192);
-    buf_addf(&key, "%.*s %.*s", STR_ARG(j->destination), STR_ARG(j->redirect));
+    buf_addf(&key, "%.*s %.*s", STR_ARG(j->job.destination), STR_ARG(j->job.redirect));
     struct push_destination *d = map_get(&p->destinations, buf_str(&key));
     if (d)
         return d;
@@ -501,19 +510,19 @@ static str job_key(const uint64_t *id) { return str_of(id, sizeof(*id)); }
 void push_job_take(struct push *p, struct push_job *j)
 {
     struct push_destination *d = NULL;
-    if (map_get(&p->jobs, job_key(&j->id))) { /* a store that forgot it had given this one */
+    if (map_get(&p->jobs, job_key(&j->job.id))) { /* a store that forgot it had given this one */
         push_job_free(j);
         return;
     }
-    if (map_set(&p->jobs, job_key(&j->id), j, NULL) < 0) { /* far more than the store gives out: it comes again */
-        push_job_results(j, SMTP_DEFERRED, 0, S("4.3.2"), S("role smtp-out has no room for more; it tries again"));
+    if (map_set(&p->jobs, job_key(&j->job.id), j, NULL) < 0) { /* far more than the store gives out: it comes again */
+        job_results(&j->job, SMTP_DEFERRED, 0, S("4.3.2"), S("role smtp-out has no room for more; it tries again"));
         push_job_report(p, j);
         push_job_free(j);
         return;
     }
     d = destination_of(p, j);
-    if (!d || j->fd < 0) {
-        push_job_results(j, SMTP_DEFERRED, 0, S("4.3.2"), S("role smtp-out has no room for more; it tries again"));
+    if (!d || j->job.fd < 0) {
+        job_results(&j->job, SMTP_DEFERRED, 0, S("4.3.2"), S("role smtp-out has no room for more; it tries again"));
         push_job_report(p, j);
         return;
     }
@@ -594,7 +603,7 @@ void push_runs_close(struct push *p)
         }
     }
     for (size_t at = 0; (j = map_next(&p->jobs, &at, NULL));) {
-        map_take(&p->jobs, job_key(&j->id));
+        map_take(&p->jobs, job_key(&j->job.id));
         push_job_free(j);
     }
 }

@@ -36,7 +36,7 @@ static void test_a_job_and_its_result(void **state)
     peer_hello(&c, "250-far.example\r\n250 ENHANCEDSTATUSCODES\r\n");
     assert_true(str_eq(peer_content(&c, 1), S("Delivered-To: x@y\nSubject: x\n\n..hello\n")));
     peer_say(&c, "250-2.0.0 one\r\n250 2.0.0 two\r\n");
-    struct job_result *x = job_became(&s, 5, 1, 250, "2.0.0");
+    struct stage_result *x = job_became(&s, 5, 1, 250, "2.0.0");
     snprintf(mta, sizeof(mta), "mx.far.example [127.0.0.2]:%u", s.port);
     assert_true(str_eq(x->mta, str_z(mta)));
     text_is(x->r[0].text, "250-2.0.0 one\n250 2.0.0 two");
@@ -67,7 +67,7 @@ static void test_recipients_with_different_results(void **state)
     while (!str_eq(client_line(&c), S(".")))
         ;
     peer_say(&c, "250 ok\r\n");
-    struct job_result *x = job_result(&s, 5);
+    struct stage_result *x = stage_result(&s, 5);
     uint8_t outcome[10] = { 0 };
     assert_int_equal(x->n, 3);
     for (int i = 0; i < 3; i++) {
@@ -143,7 +143,7 @@ static void test_the_next_preference_only_when_all_failed(void **state)
     peer_accept(&s, &last, 2);
     peer_hello(&last, "250 far.example\r\n");
     peer_take(&last);
-    struct job_result *x = job_became(&s, 1, 1, 250, "2.0.0");
+    struct stage_result *x = job_became(&s, 1, 1, 250, "2.0.0");
     snprintf(mta, sizeof(mta), "later.far.example [127.0.0.4]:%u", s.port);
     assert_true(str_eq(x->mta, str_z(mta)));
     status_becomes(&s, "failed_connections", 2);
@@ -159,7 +159,7 @@ static void test_all_have_failed(void **state)
         host_close(&s, i);
     uint64_t began = now_ms();
     job_send(&s, &(struct job_spec){ .id = 1, .destination = "far.example", .n = 2 });
-    struct job_result *x = job_became(&s, 1, 2, 0, "4.4.1");
+    struct stage_result *x = job_became(&s, 1, 2, 0, "4.4.1");
     assert_true(x->site_failed);
     assert_int_equal(x->n, 2);
     assert_int_equal(x->r[1].outcome, 2);
@@ -186,7 +186,7 @@ static void test_opportunistic_tls_that_fails(void **state)
     peer_accept(&s, &again, 0);
     peer_hello(&again, "250-far.example\r\n250 STARTTLS\r\n"); /* not taken up again */
     peer_take(&again);
-    struct job_result *x = job_became(&s, 1, 1, 250, "2.0.0");
+    struct stage_result *x = job_became(&s, 1, 1, 250, "2.0.0");
     assert_int_equal(x->tls.n, 0);
     play_stop(&s.p);
 }
@@ -204,7 +204,7 @@ static void test_clear_text_fails_too(void **state)
     client_close(&c);
     peer_accept(&s, &again, 0);
     peer_say(&again, "421 4.3.2 go away\r\n");
-    struct job_result *x = job_became(&s, 1, 2, 421, "4.3.2");
+    struct stage_result *x = job_became(&s, 1, 2, 421, "4.3.2");
     assert_true(x->site_failed);
     assert_false(host_called(&s, 0, 400));
     play_stop(&s.p);
@@ -223,7 +223,7 @@ static void test_tls_and_no_way_around_it(void **state)
     peer_tls(&s, &c);
     peer_talk(&c, "EHLO mx.example.org", "250 far.example\r\n");
     peer_take(&c);
-    struct job_result *x = job_became(&s, 1, 1, 250, "2.0.0");
+    struct stage_result *x = job_became(&s, 1, 1, 250, "2.0.0");
     text_has(x->tls, "TLS1.3");
     job_confirm(&s, 1);
     client_close(&c);
@@ -276,7 +276,7 @@ static void test_two_jobs_at_once_have_two_connections(void **state)
     peer_accept(&s, &d, 0);
     peer_hello(&c, "250 far.example\r\n");
     peer_take(&c);
-    struct job_result *x = job_result(&s, s.result.job == 1 ? 2 : 1);
+    struct stage_result *x = stage_result(&s, s.result.job == 1 ? 2 : 1);
     job_confirm(&s, x->job);
     status_becomes(&s, "connections_open", 2);
     play_stop(&s.p);

@@ -67,22 +67,22 @@ static int is_ours(struct push_sign *s)
     struct segment_header segment;
     struct record_header record;
     struct message_record m;
-    if (j->offset < SEGMENT_HEADER_SIZE + RECORD_HEADER_SIZE)
+    if (j->job.offset < SEGMENT_HEADER_SIZE + RECORD_HEADER_SIZE)
         return -EBADMSG;
-    uint64_t at = j->offset - RECORD_HEADER_SIZE;
-    if (segment_pread(j->fd, head, sizeof(head), 0) != sizeof(head) ||
-        segment_pread(j->fd, raw, sizeof(raw), at) != sizeof(raw))
+    uint64_t at = j->job.offset - RECORD_HEADER_SIZE;
+    if (segment_pread(j->job.fd, head, sizeof(head), 0) != sizeof(head) ||
+        segment_pread(j->job.fd, raw, sizeof(raw), at) != sizeof(raw))
         return -EIO;
     int r = segment_header_decode(str_of(head, sizeof(head)), &segment);
     if (r == 0 && record_header_decode(str_of(raw, sizeof(raw)), segment.key, at, &record) != 1)
         r = -EBADMSG;
-    if (r < 0 || record.content_len != j->length || record.meta_len > META_MAX)
+    if (r < 0 || record.content_len != j->job.length || record.meta_len > META_MAX)
         return -EBADMSG;
     _cleanup_buf_ struct buf meta = BUF(META_MAX);
     char *p = buf_space(&meta, record.meta_len);
     if (!p)
         return -ENOMEM;
-    if (segment_pread(j->fd, p, record.meta_len, j->offset + j->length) != (ssize_t)record.meta_len)
+    if (segment_pread(j->job.fd, p, record.meta_len, j->job.offset + j->job.length) != (ssize_t)record.meta_len)
         return -EIO;
     r = message_record_decode(&s->arena, buf_str(&meta), &m);
     return r < 0 ? r : m.account.n || m.dsn_event || policy_nets_match(&s->push->mynetworks, m.client_addr);
@@ -196,8 +196,8 @@ static int take_signatures(struct push_sign *s, struct unpack *in)
     struct push_job *j = s->job;
     int r = read_signatures(s, in, &fields);
     if (r == 0)
-        r = buf_add(&fields, j->prefix); /* of fields that are not signed */
-    str kept = r == 0 ? arena_dup(&j->arena, buf_str(&fields)) : STR_NONE;
+        r = buf_add(&fields, j->job.prefix); /* of fields that are not signed */
+    str kept = r == 0 ? arena_dup(&j->job.arena, buf_str(&fields)) : STR_NONE;
     if (r == -EBADMSG)
         return r;
     if (!kept.p) {
@@ -249,8 +249,8 @@ void push_sign_up(struct push *p)
 static int read_block(const struct push_sign *s, char *out, size_t max)
 {
     const struct push_job *j = s->job;
-    size_t n = (size_t)MIN(j->length - s->at, (uint64_t)max);
-    ssize_t got = segment_pread(j->fd, out, n, j->offset + s->at);
+    size_t n = (size_t)MIN(j->job.length - s->at, (uint64_t)max);
+    ssize_t got = segment_pread(j->job.fd, out, n, j->job.offset + s->at);
     return got == (ssize_t)n ? (int)n : got < 0 ? (int)got : -ENODATA;
 }
 
@@ -293,7 +293,7 @@ static void scanned(struct push_sign *s)
 
 static int take_block(struct push_sign *s, str block)
 {
-    bool last = s->at == s->job->length;
+    bool last = s->at == s->job->job.length;
     if (s->reading == SIGN_SCAN) {
         downgrade_scan(s->downgrade, block);
     } else if (s->reading == SIGN_CONVERTED) {
@@ -327,9 +327,9 @@ static void read_on(struct loop_timer *t)
             return;
         }
         dkim_message_header(s->message, &whole);
-        if (s->reading == SIGN_HEADER && (whole || s->at == s->job->length) && !header_known(s))
+        if (s->reading == SIGN_HEADER && (whole || s->at == s->job->job.length) && !header_known(s))
             return;
-        if (s->at < s->job->length)
+        if (s->at < s->job->job.length)
             continue;
         if (s->reading != SIGN_SCAN) {
             begin_ask(s);
@@ -343,7 +343,7 @@ static void read_on(struct loop_timer *t)
 void push_sign_begin(struct push_sign *s, struct push *p, struct push_job *j, bool eightbit)
 {
     j->signature = STR_NONE;
-    if (!p->role->config->conf->n_dkim || !j->length) {
+    if (!p->role->config->conf->n_dkim || !j->job.length) {
         s->done(s, NULL);
         return;
     }

@@ -24,13 +24,14 @@ enum route_how { ROUTE_SMTP, ROUTE_LMTP };
 extern const char *const route_how_name[ROUTE_LMTP + 1]; /* "smtp" "lmtp" */
 
 /* A next hop as it is written: `mx` `mx NAME` `smtp NAME:587` (the MX of NAME) `smtp [NAME]:587` `lmtp [127.0.0.1]:24`
- * (no MX). */
+ * (no MX), `lmtp unix:/PATH`. */
 struct route_hop {
     enum route_how how;
     bool mx;            /* ask for MX records first */
     str name;           /* lower case, A-labels; n == 0: the recipient's domain (mx is true then). Numeric address if
                            `numeric` */
     bool numeric;
+    bool local;         /* name is the path of a Unix socket */
     uint8_t addr[16];   /* if numeric */
     uint16_t port;      /* 0: the default (route_options.port for SMTP, 24 for LMTP) */
 };
@@ -134,6 +135,7 @@ struct route_target {
     bool secure;          /* DNSSEC vouches for the whole way here: MX and address */
     uint8_t addr[16];     /* IPv4 as ::ffff:a.b.c.d */
     bool v6;
+    bool local;           /* address and host are the path of a Unix socket; addr and port do not count */
     str address;          /* as text */
     uint16_t port;
 };

@@ -77,6 +77,10 @@ static void add_route(struct buf *out, const struct route *r)
 static void add_target(struct buf *out, const struct route_target *t)
 {
     buf_addf(out, "  %u. ", t->group + 1u);
+    if (t->local) {
+        buf_addf(out, "unix:%.*s, %s\n", STR_ARG(t->address), route_how_name[t->how]);
+        return;
+    }
     if (!t->literal)
         buf_addf(out, "%.*s ", STR_ARG(t->host));
     buf_addf(out, "[%.*s]:%u, %s, TLS %s", STR_ARG(t->address), t->port, route_how_name[t->how],

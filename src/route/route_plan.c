@@ -139,6 +139,20 @@ static void plan_address(struct route_planner *p, const uint8_t addr[16])
         add_hosts(p, &h, 1);
 }
 
+static void plan_socket(struct route_planner *p, str path)
+{
+    const struct route_host h = { .name = path, .literal = true, .n_addr = 1 };
+    size_t n = p->n_targets;
+    add_hosts(p, &h, 1);
+    if (p->n_targets == n)
+        return;
+    p->targets[n].local = true;
+    p->targets[n].address = path;
+    p->targets[n].tls = ROUTE_TLS_NONE; /* nobody is between */
+    p->targets[n].secure = p->targets[n].v6 = false;
+    p->targets[n].port = 0;
+}
+
 /* A domain of the recipient that the DNS need not be asked about. */
 static bool plan_literal(struct route_planner *p)
 {
@@ -167,6 +181,10 @@ static void plan_hop(struct route_planner *p, const struct route_hop *hop)
               : hop->how == ROUTE_LMTP ? ROUTE_LMTP_PORT
               : p->options->port       ? p->options->port
                                        : 25;
+    if (hop->local) {
+        plan_socket(p, hop->name);
+        return;
+    }
     if (hop->numeric) {
         plan_address(p, hop->addr);
         return;

@@ -171,7 +171,7 @@ static int make_card(const struct notice *n, struct buf *out)
     return r;
 }
 
-static int to_log(struct notice *n, struct log_position *at)
+static int to_log(struct notice *n, uint64_t *out_ticket)
 {
     _cleanup_buf_ struct buf card = BUF(CARD_MAX), meta = BUF(MEMORY_MAX);
     const struct record_recipient to = { .address = n->to, .notify = SMTP_DSN_NEVER };
@@ -189,16 +189,16 @@ static int to_log(struct notice *n, struct log_position *at)
         .dsn_event = n->event,
     };
     str pieces[1] = { buf_str(&n->text) };
-    uint64_t ticket;
+    struct log_position at;
     memcpy(m.session, n->id.raw, sizeof(m.session));
     int r = make_card(n, &card);
     m.card = buf_str(&card);
     if (r == 0)
         r = message_record_encode(&meta, &m);
-    return r < 0 ? r : receive_log_append(n->in->log.log, pieces, 1, buf_str(&meta), &ticket, at);
+    return r < 0 ? r : receive_log_append(n->in->log.log, pieces, 1, buf_str(&meta), out_ticket, &at);
 }
 
-static void say(const struct notice *n, int r)
+static void say(const struct notice *n, int r, str why)
 {
     static const char *const kinds[DSN_KINDS] = { "failed", "delayed", "relayed", "delivered", "expanded" };
     char id[B32_ID_LEN + 12];
@@ -209,25 +209,47 @@ static void say(const struct notice *n, int r)
     event_str(e, "recipient", n->to);
     event_u64(e, "size", n->text.n);
     if (r < 0)
-        event_str(e, "why", S("it could not be written; it is tried again in a minute"));
+        event_str(e, "why", why);
     events_end(&n->in->role->events);
+}
+
+static int make(struct notice *n, uint64_t *out_ticket)
+{
+    trace_id_new(n->in->role->env, &n->id);
+    int r = read_original(n);
+    if (r == 0)
+        r = write_text(n);
+    if (r == 0)
+        r = to_log(n, out_ticket);
+    n->in->log.dirty = n->in->log.dirty || r == 0;
+    return r;
+}
+
+int smtp_dsn_local(struct smtp_in *in, const struct smtp_dsn_local *d, uint64_t *out_ticket)
+{
+    struct notice n = { .in = in, .arena = ARENA(MEMORY_MAX), .fd = d->fd, .offset = d->offset, .length = d->length,
+                        .original = BUF(WHOLE_MAX), .text = BUF(TEXT_MAX), .kind = DSN_FAILED, .ret = d->ret,
+                        .to = d->to };
+    n.dsn = (struct dsn){ .kind = DSN_FAILED, .envid = d->envid, .smtputf8 = d->smtputf8, .arrival_s = d->arrival_s,
+                          .recipients = d->recipients, .n = d->n };
+    size_t len = MIN(d->of.n, sizeof(n.of) - 1);
+    memcpy(n.of, d->of.p, len);
+    n.dsn.trace_id = str_of(n.of, len);
+    int r = make(&n, out_ticket);
+    say(&n, r, S("it could not be written; the message stays where it is until it can"));
+    notice_done(&n);
+    return r;
 }
 
 int smtp_dsn_make(struct smtp_in *in, struct ipc_frame *f)
 {
     struct notice n = { .in = in, .arena = ARENA(MEMORY_MAX), .fd = f->fd, .original = BUF(WHOLE_MAX),
                         .text = BUF(TEXT_MAX) };
-    struct log_position at;
+    uint64_t ticket;
     int r = f->fd_lost ? 0 : read_frame(&n, &f->in);
     if (r == 0 && !f->fd_lost && in->policy && !in->log.dead) {
-        trace_id_new(in->role->env, &n.id);
-        r = read_original(&n);
-        if (r == 0)
-            r = write_text(&n);
-        if (r == 0)
-            r = to_log(&n, &at);
-        in->log.dirty = in->log.dirty || r == 0;
-        say(&n, r);
+        r = make(&n, &ticket);
+        say(&n, r, S("it could not be written; it is tried again in a minute"));
         r = 0;
     }
     notice_done(&n);

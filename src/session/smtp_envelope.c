@@ -134,26 +134,32 @@ static uint64_t free_bytes(struct smtp_in *in)
 }
 
 /* Free room and a store that keeps up, else 452 4.3.1 (DESIGN 2). */
+bool smtp_envelope_room(struct smtp_in *in, uint64_t size, struct smtp_refusal *out_why, str *out_change)
+{
+    const struct conf *c = in->policy->config->conf;
+    *out_why = (struct smtp_refusal){ 452, S("4.3.1"), STR_NONE };
+    if (in->log.dead) {
+        out_why->text = S("The disk of this host has failed; try again later");
+        *out_change = S("look at the disk that holds the receive log (event log_failed)");
+    } else if (log_writer_backlog(&in->log) > BACKLOG_MAX) {
+        out_why->text = S("This host is busy placing mail; try again later");
+        *out_change = S("wait until role store has placed what was received (backlog_bytes in `posthouse status`), "
+                        "and see what it waits for");
+    } else if (free_bytes(in) < c->min_free + size) {
+        out_why->text = S("Not enough disk space; try again later");
+        *out_change = S("free disk space, or lower `min_free`");
+    }
+    return out_why->text.n == 0;
+}
+
 static bool room(struct smtp_session *s, uint64_t size)
 {
-    struct smtp_in *in = s->in;
-    const struct conf *c = s->policy->config->conf;
-    str why, change;
-    if (in->log.dead) {
-        why = S("The disk of this host has failed; try again later");
-        change = S("look at the disk that holds the receive log (event log_failed)");
-    } else if (log_writer_backlog(&in->log) > BACKLOG_MAX) {
-        why = S("This host is busy placing mail; try again later");
-        change = S("wait until role store has placed what was received (backlog_bytes in `posthouse status`), and see "
-                   "what it waits for");
-    } else if (free_bytes(in) < c->min_free + size) {
-        why = S("Not enough disk space; try again later");
-        change = S("free disk space, or lower `min_free`");
-    } else {
-        return true;
-    }
-    smtp_envelope_refuse(s, "mail", STR_NONE, &(struct smtp_refusal){ 452, S("4.3.1"), why }, change);
-    return false;
+    struct smtp_refusal why;
+    str change;
+    bool ok = smtp_envelope_room(s->in, size, &why, &change);
+    if (!ok)
+        smtp_envelope_refuse(s, "mail", STR_NONE, &why, change);
+    return ok;
 }
 
 static str default_domain(const struct conf *c)

@@ -2,7 +2,7 @@
 #include <errno.h>
 #include "message/charset.h"
 #include "message/srs.h"
-#include "session/smtp_session.h"
+#include "session/drop_pickup.h"
 
 enum { CLIENTS_MAX = 100000, OVER_QUOTA_MAX = 1000000 };
 
@@ -14,16 +14,24 @@ static void finish(struct smtp_in *in)
 {
     for (struct smtp_session *s = in->all; s; s = s->next)
         smtp_intake_drop(s); /* a large message under way has its stream in the log */
+    drop_pickup_close(in->drop);
     log_writer_close(&in->log);
     loop_stop(in->role->loop);
 }
 
-static void log_synced(struct log_writer *w) { smtp_intake_synced(CONTAINER_OF(w, struct smtp_in, log)); }
+static void log_synced(struct log_writer *w)
+{
+    struct smtp_in *in = CONTAINER_OF(w, struct smtp_in, log);
+    smtp_intake_synced(in);
+    drop_pickup_synced(in->drop);
+}
+
+static bool waits(const struct smtp_in *in) { return in->waiting || drop_pickup_busy(in->drop); }
 
 static void log_told(struct log_writer *w)
 {
     struct smtp_in *in = CONTAINER_OF(w, struct smtp_in, log);
-    if (in->role->stopping && !in->waiting)
+    if (in->role->stopping && !waits(in))
         finish(in);
 }
 
@@ -125,7 +133,10 @@ static int start(struct role *r)
     in->log.name = S("smtp-in");
     in->log.synced = log_synced;
     in->log.told = log_told;
-    return log_writer_open(&in->log, r);
+    int e = log_writer_open(&in->log, r);
+    if (e == 0)
+        drop_pickup_open(in->drop, in, TAKE_FD(r->drop_dir));
+    return e;
 }
 
 static void accept_client(struct role *r, struct role_listener *l, int fd, const struct sockaddr *peer)
@@ -202,6 +213,7 @@ static void status(struct role *r, struct buf *out)
     event_u64(out, "auth_failed", c->auth_failed);
     event_u64(out, "timeouts", c->timeouts);
     event_u64(out, "careful_s", (smtp_in_careful_ms(in) + 999) / 1000);
+    event_u64(out, "picked_up", in->drop->messages);
     event_u64(out, "syncs", log.synced_batches);
     event_u64(out, "backlog_bytes", log_writer_backlog(&in->log));
 }
@@ -219,7 +231,7 @@ static void stop(struct role *r)
             smtp_session_pump(s);
     }
     receive_log_flush(in->log.log);
-    if (!in->waiting)
+    if (!waits(in))
         finish(in);
 }
 
@@ -238,7 +250,8 @@ int smtp_in_run(const struct smtp_agent *mta, const struct smtp_agent *msa)
 {
     static struct smtp_in in;
     static struct smtp_server_config engines[ROLE_LISTENERS_MAX];
-    in = (struct smtp_in){ .mta = mta, .msa = msa, .engine = engines, .scratch = ARENA(TRANSACTION_MEMORY_MAX) };
+    static struct drop_pickup drop;
+    in = (struct smtp_in){ .drop = &drop, .mta = mta, .msa = msa, .engine = engines, .scratch = ARENA(TRANSACTION_MEMORY_MAX) };
     in.waiting_end = &in.waiting;
     in.tls.alpn = "smtp";
     return role_run(&ops, &in);

@@ -49,6 +49,8 @@ static str protocol(const struct smtp_session *s)
         { "LMTP", "LMTPS", "LMTPA", "LMTPSA" },
         { "UTF8LMTP", "UTF8LMTPS", "UTF8LMTPA", "UTF8LMTPSA" },
     };
+    if (s->drop)
+        return S("local");
     bool lmtp = s->listener->service == CONF_LMTP;
     unsigned letters = (s->tls ? 1 : 0) + (s->account.n ? 2 : 0);
     unsigned row = (s->tx.mail.smtputf8 ? 1 : 0) + (lmtp ? 2 : 0);
@@ -59,6 +61,8 @@ static int write_received(struct smtp_session *s)
 {
     char id[B32_ID_LEN + 12];
     int64_t now = (int64_t)(s->in->role->env->wall_us() / 1000000);
+    if (s->drop)
+        return drop_intake_received(s, &s->tx.content.head, trace_id_message(&s->id, s->message, id));
     struct received r = {
         .helo = s->helo,
         .client_name = s->client_name,
@@ -255,16 +259,18 @@ static int encode_record(struct smtp_session *s, struct buf *card, struct buf *o
         .number = s->message,
         .received_us = s->in->role->env->wall_us(),
         .client_addr = str_z(s->conn.address),
+        .client_name = s->drop ? s->client_name : STR_NONE,
         .helo = s->helo,
         .tls = buf_str(&s->tls_text),
         .account = s->account,
-        .listener = str_z(conf_service_name[s->listener->service]),
+        .listener = s->drop ? drop_intake_listener(s) : str_z(conf_service_name[s->listener->service]),
         .protocol = protocol(s),
         .sender = tx->sender,
         .envid = tx->mail.envid,
         .ret = tx->mail.ret,
         .body = tx->mail.body_8bit,
         .smtputf8 = tx->mail.smtputf8,
+        .native = drop_intake_native(s),
         .priority = tx->n_recipients >= BULK_RECIPIENTS ? RECORD_PRIORITY_LOW
                     : s->account.n                      ? RECORD_PRIORITY_HIGH
                                                         : RECORD_PRIORITY_NORMAL,
@@ -305,10 +311,12 @@ static void append(struct smtp_session *s)
                                   : REFUSE(451, "4.3.0", "The message could not be stored; try again later");
 }
 
-/* One reply; with LMTP the same one for each recipient: all stand on one sync (RFC 2033 4.2). */
+/* One reply (none without a connection); with LMTP the same one for each recipient: all stand on one sync (RFC 2033 4.2). */
 static void reply_all(struct smtp_session *s, const struct smtp_refusal *verdict)
 {
-    for (uint32_t n = smtp_server_replies_due(s->engine); n > 0; n--)
+    if (s->drop)
+        drop_intake_refused(s, verdict);
+    for (uint32_t n = s->engine ? smtp_server_replies_due(s->engine) : 0; n > 0; n--)
         smtp_server_reply(s->engine, verdict->code, verdict->enhanced, verdict->text);
 }
 

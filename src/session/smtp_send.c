@@ -345,6 +345,8 @@ static str keep(struct smtp_send_private *p, str s)
 
 static bool is_loopback(const union connect_address *a)
 {
+    if (a->sa.sa_family == AF_UNIX)
+        return true;
     return a->sa.sa_family == AF_INET ? ntohl(a->v4.sin_addr.s_addr) >> 24 == 127
                                       : IN6_IS_ADDR_LOOPBACK(&a->v6.sin6_addr);
 }

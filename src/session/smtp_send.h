@@ -34,7 +34,7 @@ struct smtp_send_config { /* one for all connections of a role; must outlive the
 };
 
 struct smtp_send_target { /* copied, with what it points to */
-    str address;              /* numeric IPv4 or IPv6, without brackets */
+    str address;              /* numeric IPv4 or IPv6, without brackets, or the path of a Unix socket */
     uint16_t port;
     str host;                 /* its name, for SNI and the certificate; "" none (SNI left out, cannot be verified) */
     str source;               /* numeric source address, "" any */

@@ -4,6 +4,7 @@
 #include "base/map.h"
 #include "io/event_flood.h"
 #include "message/card.h"
+#include "message/dsn.h"
 #include "proto/smtp_server.h"
 #include "session/log_writer.h"
 #include "session/smtp_serve.h"
@@ -43,6 +44,7 @@ struct smtp_in {
     struct { bool known; uint64_t asked_at, bytes, received; } room; /* free on the disk */
     uint64_t careful_until;                /* loop_now(): no parser before; 0 never */
     struct arena scratch; /* of the command that is being judged: smtp_envelope.c forgets it after each */
+    struct drop_pickup *drop;              /* mail of users of this host */
     struct smtp_counters count;
 };
 
@@ -102,6 +104,7 @@ struct smtp_session {
     struct arena arena;
     struct auth_run auth;
     struct smtp_transaction tx;
+    struct drop_run *drop;                 /* it carries a file of the drop: no connection, no engine */
     struct smtp_session *next_waiting, *prev, *next, *next_closed;
     uint32_t messages;
 };
@@ -120,6 +123,18 @@ bool smtp_quota_full(const struct smtp_in *in, const struct directory_result *wh
 /* smtp_dsn.c */
 /* The store wants a notice to a sender (frame DSN_MAKE). 0, -EBADMSG: not such a frame. */
 int smtp_dsn_make(struct smtp_in *in, struct ipc_frame *f);
+
+/* A notice about a message that was refused here after its sender had left. It counts with the log's ticket. */
+struct smtp_dsn_local {
+    str to, of, envid;                     /* of: "S.n" of the message */
+    uint8_t ret;
+    bool smtputf8;
+    int64_t arrival_s;
+    const struct dsn_recipient *recipients; size_t n;
+    int fd; uint64_t offset, length;       /* its content */
+};
+/* 0, or negative errno: nothing is staged. */
+int smtp_dsn_local(struct smtp_in *in, const struct smtp_dsn_local *d, uint64_t *out_ticket);
 
 /* smtp_serve.c */
 void smtp_session_open(struct smtp_in *in, struct role_listener *l, int fd, const struct sockaddr *peer);
@@ -147,6 +162,9 @@ void smtp_envelope_mail(struct smtp_session *s, const struct smtp_event *ev);
 void smtp_envelope_rcpt(struct smtp_session *s, const struct smtp_event *ev);
 void smtp_envelope_data(struct smtp_session *s, const struct smtp_event *ev);
 void smtp_envelope_end(struct smtp_session *s);
+/* Is there room for a message of that size, on the disk and in the store's backlog? Otherwise *out_why says why not, and
+ * *out_change what would help. */
+bool smtp_envelope_room(struct smtp_in *in, uint64_t size, struct smtp_refusal *out_why, str *out_change);
 /* Runs the policy engine and writes its event; true: go on. Otherwise the reply has been given. */
 bool smtp_envelope_judge(struct smtp_session *s, enum policy_stage at, const struct policy_session *ps,
                          const char *event);
@@ -154,6 +172,12 @@ bool smtp_envelope_judge(struct smtp_session *s, enum policy_stage at, const str
 /* A refusal that no rule of a list made, as reply and as the same kind of event, so that trace and explain show it. */
 void smtp_envelope_refuse(struct smtp_session *s, const char *event, str recipient, const struct smtp_refusal *why,
                           str change);
+
+/* drop_intake.c: what differs where the session carries a file of the drop. */
+void drop_intake_refused(struct smtp_session *s, const struct smtp_refusal *why);
+int drop_intake_received(struct smtp_session *s, struct buf *out, str id); /* 0 or the buf's error */
+str drop_intake_listener(const struct smtp_session *s); /* for the record: where it came in */
+bool drop_intake_native(const struct smtp_session *s);
 
 /* smtp_intake.c */
 void smtp_intake_begin(struct smtp_session *s);

@@ -276,11 +276,11 @@ void cards_files_set_filled(struct cards_files *c, uint64_t mailbox, uint32_t ui
     write_places(f, &c->places, 0);
 }
 
-bool cards_files_has(struct cards_files *c, uint64_t mailbox, uint32_t uid)
+void cards_files_places(struct cards_files *c, uint64_t mailbox, uint32_t uid, size_t n, struct card_place *out)
 {
-    struct card_place p = { 0 };
     const struct file *f = get_file(c, mailbox, 0);
-    return f && card_places_read(f->map_fd, uid, 1, &p) == 0 && p.length;
+    if (!f || card_places_read(f->map_fd, uid, n, out) < 0)
+        memset(out, 0, n * sizeof(*out));
 }
 
 struct live_uids {
@@ -382,14 +382,26 @@ static int by_mailbox(const void *a, const void *b)
     return x->at < y->at ? -1 : x->at > y->at;
 }
 
+/* The bytes of n cards, as they were staged if nothing stands between them. */
+static str staged_bytes(struct cards_files *c, const struct staged *list, size_t n)
+{
+    size_t end = list[0].at, i = 0;
+    while (i < n && list[i].at == end)
+        end += list[i++].length;
+    if (i == n)
+        return str_of(c->bytes.p + list[0].at, end - list[0].at);
+    buf_clear(&c->span);
+    for (i = 0; i < n; i++)
+        buf_add(&c->span, str_of(c->bytes.p + list[i].at, list[i].length));
+    return c->span.failed ? STR_NONE : buf_str(&c->span);
+}
+
 /* n cards of one mailbox. */
 static int write_mailbox(struct cards_files *c, struct file *f, const struct staged *list, size_t n)
 {
     uint64_t at = f->end;
-    buf_clear(&c->span);
-    for (size_t i = 0; i < n; i++)
-        buf_add(&c->span, str_of(c->bytes.p + list[i].at, list[i].length));
-    int r = c->span.failed ? -ENOMEM : append(f, buf_str(&c->span));
+    str bytes = staged_bytes(c, list, n);
+    int r = bytes.n ? append(f, bytes) : -ENOMEM;
     for (size_t i = 0, first = 0; i < n && r == 0; i++) {
         add_place(&c->places, at, list[i].length, crc32c(0, str_of(c->bytes.p + list[i].at, list[i].length)));
         at += list[i].length;
@@ -401,18 +413,20 @@ static int write_mailbox(struct cards_files *c, struct file *f, const struct sta
     return r;
 }
 
-static void flush_staged(struct cards_files *c)
+static void flush_staged(struct cards_files *c, bool live)
 {
     struct staged *list = (struct staged *)c->staged.p;
-    size_t n = c->staged.n / sizeof(*list);
-    if (n)
+    size_t n = c->staged.n / sizeof(*list), sorted = 1;
+    while (sorted < n && by_mailbox(&list[sorted - 1], &list[sorted]) < 0)
+        sorted++;
+    if (sorted < n)
         qsort(list, n, sizeof(*list), by_mailbox);
     for (size_t i = 0, k; i < n; i = k) {
         for (k = i + 1; k < n && list[k].mailbox == list[i].mailbox;)
             k++;
         struct file *f = get_file(c, list[i].mailbox, 0);
         uint64_t before = f ? f->end : 0;
-        if (f && write_mailbox(c, f, list + i, k - i) == 0)
+        if (f && write_mailbox(c, f, list + i, k - i) == 0 && !live)
             trim(c, f, before);
     }
     buf_clear(&c->staged);
@@ -435,7 +449,13 @@ static void flush_copies(struct cards_files *c)
 
 void cards_files_flush(struct cards_files *c)
 {
-    flush_staged(c);
+    flush_staged(c, false);
+    flush_copies(c);
+}
+
+void cards_files_flush_live(struct cards_files *c)
+{
+    flush_staged(c, true);
     flush_copies(c);
 }
 

@@ -11,6 +11,8 @@
 #pragma once
 #include "base/buf.h"
 
+struct card_place { uint64_t offset; uint32_t length, crc; };
+
 struct cards_files;                 /* the writer: keeps some files open */
 int cards_files_open(int data_fd, struct cards_files **out);
 void cards_files_close(struct cards_files *c); /* flushes */
@@ -19,13 +21,16 @@ int cards_files_make(struct cards_files *c, uint64_t mailbox);
 /* Cards of UIDs below it have been looked for; 1 at first. */
 uint32_t cards_files_filled(struct cards_files *c, uint64_t mailbox);
 void cards_files_set_filled(struct cards_files *c, uint64_t mailbox, uint32_t uid);
-bool cards_files_has(struct cards_files *c, uint64_t mailbox, uint32_t uid); /* of what was flushed */
+/* n places from that UID on, of what was flushed; zeros if they cannot be read. */
+void cards_files_places(struct cards_files *c, uint64_t mailbox, uint32_t uid, size_t n, struct card_place *out);
 /* Staged; errors are forgotten (it is a view). Nothing if the mailbox has no files. A write happens at flush or when
  * much is staged. */
 void cards_files_add(struct cards_files *c, uint64_t mailbox, uint32_t uid, str card);
 /* The same card under another mailbox and UID (COPY, MOVE), if both have files. */
 void cards_files_copy(struct cards_files *c, uint64_t from, uint32_t from_uid, uint64_t to, uint32_t to_uid);
 void cards_files_flush(struct cards_files *c);
+/* The same for cards of messages that are there for certain: files are not looked through for what is gone. */
+void cards_files_flush_live(struct cards_files *c);
 void cards_files_drop(struct cards_files *c, uint64_t mailbox); /* it is gone, or its files are to be made anew */
 /* For a reader; both or none. -ENOENT. Flushes first. */
 int cards_files_get(struct cards_files *c, uint64_t mailbox, int *out_map_fd, int *out_cards_fd);
@@ -38,5 +43,4 @@ void cards_files_set_live(struct cards_files *c, cards_live_fn *live, void *arg)
 int cards_files_discard(int data_fd);
 
 /* Reading: n consecutive places of the map from uid on into out (16 bytes each). */
-struct card_place { uint64_t offset; uint32_t length, crc; };
 int card_places_read(int map_fd, uint32_t uid, size_t n, struct card_place *out);

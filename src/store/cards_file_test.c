@@ -159,6 +159,7 @@ static void test_trim(void **state)
     _cleanup_buf_ struct buf b = BUF(100000);
     struct cards_files *c;
     struct stat st;
+    struct card_place place;
     int map_fd, cards_fd, now_map, now_cards;
     begin(&w, &c);
     cards_files_set_live(c, live_from, NULL);
@@ -181,7 +182,10 @@ static void test_trim(void **state)
             assert_true(read_one(now_map, now_cards, uid, &b));
             assert_true(str_eq(buf_str(&b), str_of(text + k % 500, 30000 + k)));
         }
-    assert_true(cards_files_has(c, 5, 3039) && !cards_files_has(c, 5, 40));
+    cards_files_places(c, 5, 3039, 1, &place);
+    assert_int_equal(place.length, 33000);
+    cards_files_places(c, 5, 40, 1, &place);
+    assert_int_equal(place.length, 0);
     assert_int_equal(cards_files_filled(c, 5), 4000);
     assert_true(read_one(map_fd, cards_fd, 40, &b)); /* of the first files */
     assert_false(read_one(now_map, now_cards, 40, &b));

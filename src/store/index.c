@@ -22,7 +22,7 @@ static int load_state(struct index *ix)
         .last_uidvalidity = (uint32_t)sql_column(s, 8), .modseq_jump = sql_column(s, 9),
     };
     sql_done(ix, META_GET);
-    ix->working = ix->committed;
+    ix->saved = ix->working = ix->committed;
     return 0;
 }
 
@@ -112,6 +112,9 @@ struct index_cursor *index_cursor(struct index *ix)
 
 int index_begin(struct index *ix)
 {
+    int r = ix->held ? index_commit(ix) : 0;
+    if (r < 0)
+        return r;
     ix->working = ix->committed;
     ix->cursor = (struct index_cursor){ 0 };
     return sql_run(ix, BEGIN, NULL, 0);
@@ -126,12 +129,32 @@ static int cursor_store(struct index *ix)
     return sql_change(ix, APPLIED_SET, VALUES(I(c->log), I(c->segment), I(c->offset), I(c->sealed)));
 }
 
+/* All that was applied as rows. */
+static int make_rows(struct index *ix)
+{
+    int r = index_queue_flush(ix);
+    return r < 0 ? r : cursor_store(ix);
+}
+
+int index_hold(struct index *ix)
+{
+    int r = make_rows(ix);
+    if (r < 0)
+        return r;
+    ix->committed = ix->working;
+    ix->held = true;
+    return 0;
+}
+
+bool index_held(const struct index *ix)
+{
+    return ix->held;
+}
+
 int index_commit(struct index *ix)
 {
     const struct index_state *w = &ix->working;
-    int r = index_queue_flush(ix);
-    if (r == 0)
-        r = cursor_store(ix);
+    int r = make_rows(ix);
     if (r >= 0)
         r = sql_change(ix, META_SET, VALUES(I(w->lsn), I(w->messages), I(w->mailboxes), I(w->gaps), I(w->placed),
                                         I(w->expunged), I(w->unplaced), I(w->last_mailbox), I(w->last_uidvalidity),
@@ -140,7 +163,8 @@ int index_commit(struct index *ix)
         r = sql_run(ix, COMMIT, NULL, 0);
     if (r < 0)
         return r;
-    ix->committed = ix->working;
+    ix->saved = ix->committed = ix->working;
+    ix->held = false;
     return 0;
 }
 
@@ -151,7 +175,8 @@ void index_rollback(struct index *ix)
     index_queue_forget(ix);
     index_watch_forget(ix);
     forget_logs(ix); /* a name may have been added */
-    ix->working = ix->committed;
+    ix->held = false;
+    ix->working = ix->committed = ix->saved;
     ix->cursor = (struct index_cursor){ 0 };
 }
 
@@ -313,8 +338,6 @@ static int move_message(struct index *ix, uint64_t lsn, uint64_t log, const stru
         int k = index_watch_place(ix, v->mailbox, lsn, v->uid, m->to_log, there);
         r = k < 0 ? k : r;
     }
-    if (r > 0 && v->mailbox && index_watch_place(ix, v->mailbox, lsn, v->uid, m->to_log, there) < 0)
-        return -ENOMEM;
     return r < 0 ? r : r ? index_bury(ix, log, from, v->length, 0) : index_bury(ix, to, there, v->length, 0);
 }
 

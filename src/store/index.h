@@ -25,13 +25,19 @@ struct index_state {
     uint32_t last_uidvalidity;
     uint64_t modseq_jump;      /* MODSEQ of a record: its LSN and this */
 };
-/* As committed. */
+/* As committed, or shown by index_hold(). */
 const struct index_state *index_state(const struct index *ix);
 
+/* What is held is committed first. */
 int index_begin(struct index *ix);
 /* Records at or below the applied LSN are passed over. */
 int index_apply(struct index *ix, const struct journal_record *r);
 int index_commit(struct index *ix);
+/* Instead of a commit: all that was applied is there for whoever reads through this index, and the transaction stays
+ * open for more. A commit costs more than most changes. What is held can be lost, by a rollback or a commit that fails
+ * (which is a rollback), and is to be applied again then. */
+int index_hold(struct index *ix);
+bool index_held(const struct index *ix);
 void index_rollback(struct index *ix);
 
 /* System flags as proto/imap_command.h numbers them. */
@@ -135,6 +141,16 @@ struct index_flags { /* what is asked most of a message */
 /* The first messages, at most max, with UIDs from first to last: how many. modseq as the row has it, see `floor`. */
 int index_flags_in(struct index *ix, uint64_t mailbox, uint32_t first, uint32_t last, struct index_flags *out,
                    size_t max);
+struct index_record { /* where the record of a message is */
+    uint32_t uid, meta_len;
+    uint64_t log; /* its number in this index */
+    struct log_position position;
+    uint64_t content_len;
+};
+/* The records of the first messages, at most max, from that UID on: how many. */
+int index_records_in(struct index *ix, uint64_t mailbox, uint32_t first, struct index_record *out, size_t max);
+/* The name of a log by its number, valid until the next change of the index. 0, -EBADMSG: there is none. */
+int index_log_name(struct index *ix, uint64_t id, str *out);
 /* The message; slices of *out are valid until the next call, or the end of it all. 1 found, 0 not there. */
 int index_message_get(struct index *ix, uint64_t mailbox, uint32_t uid, struct index_message *out);
 void index_message_done(struct index *ix);

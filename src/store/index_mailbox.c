@@ -290,6 +290,21 @@ int index_flags_in(struct index *ix, uint64_t mailbox, uint32_t first, uint32_t 
     return r < 0 ? r : n;
 }
 
+int index_records_in(struct index *ix, uint64_t mailbox, uint32_t first, struct index_record *out, size_t max)
+{
+    int n = 0, r = sql_run(ix, MESSAGE_RECORDS, VALUES(I(mailbox), I(first), I(max)));
+    sqlite3_stmt *s = ix->stmt[MESSAGE_RECORDS];
+    while (r == 1) {
+        out[n++] = (struct index_record){ .uid = (uint32_t)sql_column(s, 0), .log = sql_column(s, 1),
+                                          .position = { sql_column(s, 2), sql_column(s, 3) },
+                                          .content_len = sql_column(s, 4), .meta_len = (uint32_t)sql_column(s, 5) };
+        int rc = sqlite3_step(s);
+        r = rc == SQLITE_ROW ? 1 : sql_error(rc);
+    }
+    sql_done(ix, MESSAGE_RECORDS);
+    return r < 0 ? r : n;
+}
+
 void index_message_done(struct index *ix)
 {
     sql_done(ix, MESSAGE_GET);

@@ -111,7 +111,7 @@ static int insert_recipient(struct index *ix, uint64_t lsn, uint32_t index, cons
                                              I(final ? QUEUE_STATE_FINAL : QUEUE_STATE_DUE),
                                              I(q->outcome), I(q->notify), I(q->owed), I(event), B(q->address),
                                              B(q->original), B(q->orcpt), B(q->sender), B(q->alias), I(0),
-                                             B(q->status), B(q->text)));
+                                             B(q->status), B(q->text), B(q->via), B(q->user)));
 }
 
 static int insert_rows(struct index *ix, uint64_t lsn, uint64_t log, const struct journal_delivered *d,
@@ -333,7 +333,7 @@ int index_queue_due(struct index *ix, struct index_queue_due *inout, uint64_t un
             .group = (uint32_t)sql_column(s, 3), .attempts = (uint32_t)sql_column(s, 4),
             .notify = (uint8_t)sql_column(s, 5), .delay_told = sql_column(s, 6) != 0, .address = sql_blob(s, 7),
             .redirect = sql_blob(s, 8), .received_us = sql_column(s, 9), .priority = (uint8_t)sql_column(s, 10),
-            .sender = sql_blob(s, 11),
+            .sender = sql_blob(s, 11), .via = sql_blob(s, 12), .user = sql_blob(s, 13),
         };
         *inout = (struct index_queue_due){ .due_us = i.due_us, .message = i.message, .index = i.index };
         r = each(arg, &i);
@@ -383,6 +383,7 @@ static void load_recipient(struct arena *a, sqlite3_stmt *s, uint64_t lsn, struc
         .status = arena_dup(a, sql_blob(s, 15)), .text = arena_dup(a, sql_blob(s, 16)),
         .mta = arena_dup(a, sql_blob(s, 17)), .tls = arena_dup(a, sql_blob(s, 18)), .at_us = sql_column(s, 19),
         .redirect = arena_dup(a, sql_blob(s, 20)), .delay_told = sql_column(s, 21) != 0,
+        .via = arena_dup(a, sql_blob(s, 22)), .user = arena_dup(a, sql_blob(s, 23)),
     };
 }
 
@@ -404,7 +405,7 @@ int index_queue_load(struct index *ix, struct arena *a, uint64_t lsn, struct ind
     r = sql_run(ix, QUEUED_GET, VALUES(I(lsn)));
     while (r == 1 && n < max) {
         load_recipient(a, ix->stmt[QUEUED_GET], lsn, &list[n]);
-        if (!list[n].redirect.p || !list[n].address.p || !list[n].text.p)
+        if (!list[n].redirect.p || !list[n].address.p || !list[n].text.p || !list[n].via.p || !list[n].user.p)
             r = -ENOMEM;
         n++;
         if (r == 1) {

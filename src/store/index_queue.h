@@ -28,7 +28,7 @@ struct index_queue_recipient {
     uint8_t owed;            /* enum queue_dsn_kind + 1; 0: none */
     uint64_t event;          /* of the DSN owed */
     bool delay_told;         /* one of delay was owed, now or before */
-    str address, original, orcpt, sender, alias, redirect;
+    str address, original, orcpt, sender, alias, redirect, via, user;
     uint64_t due_us;
     uint32_t attempts;
     /* of the last attempt */
@@ -45,7 +45,7 @@ struct index_queue_item {
     uint32_t index, group, attempts;
     uint8_t priority, notify;
     bool delay_told;         /* a DSN of delay was owed already */
-    str sender, address, redirect; /* sender: of the message */
+    str sender, address, redirect, via, user; /* sender: of the message */
 };
 int index_queue_due(struct index *ix, struct index_queue_due *inout, uint64_t until_us, uint32_t max,
                     int (*each)(void *arg, const struct index_queue_item *i), void *arg);

@@ -3,7 +3,7 @@
 #include "store/index_sql.h"
 #include <errno.h>
 
-#define FORMAT 5
+#define FORMAT 6
 
 static const char setup[] =
     "PRAGMA locking_mode=EXCLUSIVE;"
@@ -52,13 +52,13 @@ static const char schema[] =
     "CREATE TABLE queued(message INTEGER, idx INTEGER, grp INTEGER, state INTEGER, outcome INTEGER, notify INTEGER,"
     " owed INTEGER, event INTEGER, address BLOB, original BLOB, orcpt BLOB, sender BLOB, alias BLOB, due INTEGER,"
     " attempts INTEGER, code INTEGER, status BLOB, text BLOB, mta BLOB, tls BLOB, at_us INTEGER, redirect BLOB,"
-    " delay_told INTEGER, PRIMARY KEY(message, idx)) WITHOUT ROWID;"
+    " delay_told INTEGER, via BLOB, user BLOB, PRIMARY KEY(message, idx)) WITHOUT ROWID;"
     "CREATE INDEX queued_due ON queued(due, message, idx) WHERE state = 0;"
     "CREATE INDEX queued_owed ON queued(event, message) WHERE event > 0;"
     "CREATE TABLE attempt(message INTEGER, idx INTEGER, attempts INTEGER, at_us INTEGER, outcome INTEGER,"
     " code INTEGER, status BLOB, text BLOB, mta BLOB, tls BLOB, PRIMARY KEY(message, idx, attempts)) WITHOUT ROWID;"
     "CREATE TABLE paused(id INTEGER PRIMARY KEY, destination BLOB UNIQUE);"
-    "PRAGMA user_version=5;"
+    "PRAGMA user_version=6;"
     "COMMIT;";
 
 #define MESSAGE_COLUMNS \
@@ -131,6 +131,8 @@ static const char *const sql[STATEMENTS] = {
                      " RETURNING log, segment, offset, content_len, meta_len, flags, length(prefix)",
     [MESSAGE_EXISTS] = "SELECT 1 FROM message WHERE mailbox = ?1 AND uid = ?2",
     [MESSAGE_PLACED] = "SELECT 1 FROM message WHERE mailbox = ?1 AND log = ?2 AND segment = ?3 AND offset = ?4 LIMIT 1",
+    [MESSAGE_RECORDS] = "SELECT uid, log, segment, offset, content_len, meta_len FROM message"
+                        " WHERE mailbox = ?1 AND uid >= ?2 ORDER BY uid LIMIT ?3",
     [MESSAGE_WALK] = "SELECT " MESSAGE_COLUMNS " FROM message WHERE mailbox = ?1 ORDER BY uid",
     [MESSAGE_WALK_ALL] = "SELECT " MESSAGE_COLUMNS " FROM message ORDER BY mailbox, uid",
     [APPLIED_GET] = "SELECT offset, sealed FROM applied WHERE log = ?1 AND segment = ?2",
@@ -168,13 +170,13 @@ static const char *const sql[STATEMENTS] = {
     [QUEUE_MOVE] = "UPDATE queue SET log = ?1, segment = ?2, offset = ?3 WHERE log = ?4 AND segment = ?5"
                    " AND offset = ?6",
     [QUEUED_ADD] = "INSERT OR REPLACE INTO queued VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14,"
-                   " 0, 0, ?15, ?16, x'', x'', 0, x'', 0)",
+                   " 0, 0, ?15, ?16, x'', x'', 0, x'', 0, ?17, ?18)",
     [QUEUED_COUNT] = "SELECT count(*) FROM queued WHERE message = ?1",
     [QUEUED_GET] = "SELECT idx, grp, state, outcome, notify, owed, event, address, original, orcpt, sender, alias, due,"
-                   " attempts, code, status, text, mta, tls, at_us, redirect, delay_told FROM queued WHERE message = ?1"
-                   " ORDER BY idx",
+                   " attempts, code, status, text, mta, tls, at_us, redirect, delay_told, via, user FROM queued"
+                   " WHERE message = ?1 ORDER BY idx",
     [QUEUED_DUE] = "SELECT d.due, d.message, d.idx, d.grp, d.attempts, d.notify, d.delay_told, d.address, d.redirect,"
-                   " q.received_us, q.priority, q.sender FROM queued d JOIN queue q ON q.lsn = d.message"
+                   " q.received_us, q.priority, q.sender, d.via, d.user FROM queued d JOIN queue q ON q.lsn = d.message"
                    " WHERE d.state = 0 AND (d.due, d.message, d.idx) > (?1, ?2, ?3) AND d.due <= ?4"
                    " ORDER BY d.due, d.message, d.idx LIMIT ?5",
     [QUEUED_SET] = "UPDATE queued SET outcome = ?3, attempts = ?4, due = ?5, code = ?6, status = ?7, text = ?8,"

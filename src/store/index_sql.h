@@ -11,7 +11,7 @@ enum statement {
     VANISHED_ADD, VANISHED_WALK, VANISHED_OLD, VANISHED_PRUNE, VANISHED_CLEAR,
     SUBSCRIPTION_ADD, SUBSCRIPTION_DROP, SUBSCRIPTION_GET, SUBSCRIPTION_COUNT, ACCOUNT_ADD, ACCOUNT_GET,
     MESSAGE_ADD, MESSAGE_GET, MESSAGE_RANGE, MESSAGE_COUNT, MESSAGE_FLAG,
-    MESSAGE_DROP, MESSAGE_EXISTS, MESSAGE_PLACED, MESSAGE_WALK, MESSAGE_WALK_ALL,
+    MESSAGE_DROP, MESSAGE_EXISTS, MESSAGE_PLACED, MESSAGE_RECORDS, MESSAGE_WALK, MESSAGE_WALK_ALL,
     APPLIED_GET, APPLIED_SET, APPLIED_DEAD, APPLIED_HELD, APPLIED_LAST, APPLIED_NEXT,
     MESSAGE_MOVE, PLACE_USED, SEGMENT_USED, SEGMENT_WALK, GAP_ADD, GAP_EXTEND, GAP_FIND, GAP_DROP, GAP_FIRST,
     QUEUE_ADD, QUEUE_GET, QUEUE_NEXT, QUEUE_HAS, QUEUE_DROP, QUEUE_MOVE, QUEUED_ADD, QUEUED_COUNT, QUEUED_GET,
@@ -37,6 +37,8 @@ struct index {
     size_t n_logs;
     char *gap_log;
     struct index_fresh *fresh; /* queued messages without rows: index_queue.c */
+    struct index_state saved;  /* as it would be after a rollback */
+    bool held;                 /* the open transaction has changes that index_hold() has shown */
     struct index_watch *watch; /* of mailboxes, or NULL: index_watch.h */
 };
 
@@ -62,11 +64,10 @@ void sql_done(struct index *ix, enum statement which); /* resets it */
 uint64_t sql_column(sqlite3_stmt *s, int i);
 str sql_blob(sqlite3_stmt *s, int i); /* valid until the next step or reset */
 
-/* The number of a log in this index: 1 with it, 0 if it is not known; and its name, valid until the next change. */
+/* The number of a log in this index: 1 with it, 0 if it is not known. */
 int index_log_find(struct index *ix, str name, uint64_t *out);
 /* The bytes at that place count as dead, unless a message is still there. */
 int index_bury(struct index *ix, uint64_t log, struct log_position at, uint64_t length, uint64_t now_us);
-int index_log_name(struct index *ix, uint64_t id, str *out);
 
 /* Reads a row of MESSAGE_COLUMNS; slices are valid until its statement's next step. 0 or negative errno. */
 int index_message_row(struct index *ix, sqlite3_stmt *s, struct index_message *out);

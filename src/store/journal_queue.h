@@ -1,5 +1,5 @@
-/* What the journal says about queued messages: recipients that lead off this host, what became of each attempt, what an
- * administrator did. A queued message is known by the LSN of its `delivered` record, a recipient by its place in the
+/* What the journal says about queued messages: recipients that lead off this host or are delivered by a mechanism, what
+ * became of each attempt, what an administrator did. A queued message is known by the LSN of its `delivered` record, a recipient by its place in the
  * list of that record. Part of journal_record.h. */
 #pragma once
 #include "base/str.h"
@@ -11,7 +11,7 @@ enum queue_outcome {
     QUEUE_DEFERRED,
     QUEUE_FAILED,
     QUEUE_EXPIRED,
-    QUEUE_DELIVERED,      /* into a mailbox of this host */
+    QUEUE_DELIVERED,      /* into a mailbox of this host, or by a mechanism of it */
     QUEUE_EXPANDED,       /* an alias with several targets (RFC 3461 5.2.7.3 c) */
     QUEUE_WAITING,        /* not tried yet; of an attempt: none was made, only a DSN is owed */
     QUEUE_DROPPED,
@@ -37,6 +37,7 @@ struct journal_queued {
     str sender;       /* rewritten because it is forwarded; empty: the message's */
     str alias;        /* our address that forwards; empty: the envelope named `address` itself */
     str status, text; /* of an outcome that is not QUEUE_WAITING */
+    str via, user;    /* a mechanism (route/mechanism.h) and the system user as whom; via n == 0: by the routes */
 };
 
 struct journal_queue {  /* part of `delivered` */
@@ -52,7 +53,7 @@ struct journal_queue {  /* part of `delivered` */
 
 struct journal_attempt {
     uint32_t index;
-    uint8_t outcome;    /* never QUEUE_DELIVERED or QUEUE_EXPANDED */
+    uint8_t outcome;    /* never QUEUE_EXPANDED; QUEUE_DELIVERED: by a local mechanism */
     uint8_t owed, part; /* as above */
     uint16_t code;      /* 0: said by us, not by the other host */
     uint32_t attempts;  /* so far, with this one */

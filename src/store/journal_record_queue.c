@@ -3,7 +3,7 @@
 #include "store/journal_record_internal.h"
 
 enum { QUEUE_SMTPUTF8 = 1, QUEUE_REQUIRETLS = 2, QUEUE_LAST_RESORT = 4, QUEUE_DSN = 8, QUEUE_FLAGS = 15 };
-enum { HAS_ORIGINAL = 1, HAS_ORCPT = 2, HAS_SENDER = 4, HAS_ALIAS = 8, HAS_REPLY = 16, HAS_ALL = 31 };
+enum { HAS_ORIGINAL = 1, HAS_ORCPT = 2, HAS_SENDER = 4, HAS_ALIAS = 8, HAS_REPLY = 16, HAS_VIA = 32, HAS_ALL = 63 };
 #define QUEUED_MIN (1 + 1 + 1 + 1 + 4 + 1 + 4)
 #define ATTEMPT_MIN (4 + 1 + 1 + 1 + 2 + 4 + 8 + 4 + 4)
 
@@ -16,7 +16,8 @@ static void encode_queued(struct buf *out, const struct journal_queued *q)
     pack_u8(out, q->notify);
     pack_u32(out, q->group);
     pack_u8(out, (uint8_t)((q->original.n ? HAS_ORIGINAL : 0) | (q->orcpt.n ? HAS_ORCPT : 0) |
-                           (q->sender.n ? HAS_SENDER : 0) | (q->alias.n ? HAS_ALIAS : 0) | (reply ? HAS_REPLY : 0)));
+                           (q->sender.n ? HAS_SENDER : 0) | (q->alias.n ? HAS_ALIAS : 0) | (reply ? HAS_REPLY : 0) |
+                           (q->via.n ? HAS_VIA : 0)));
     pack_str(out, q->address);
     if (q->original.n)
         pack_str(out, q->original);
@@ -29,6 +30,10 @@ static void encode_queued(struct buf *out, const struct journal_queued *q)
     if (reply) {
         pack_str(out, q->status);
         pack_str(out, q->text);
+    }
+    if (q->via.n) {
+        pack_str(out, q->via);
+        pack_str(out, q->user);
     }
 }
 
@@ -52,6 +57,10 @@ static int decode_queued(struct unpack *u, struct journal_queued *q)
     if (has & HAS_REPLY) {
         q->status = unpack_str(u);
         q->text = unpack_str(u);
+    }
+    if (has & HAS_VIA) {
+        q->via = unpack_str(u);
+        q->user = unpack_str(u);
     }
     return q->outcome >= QUEUE_OUTCOMES || q->owed > QUEUE_DSN_KINDS || has & ~HAS_ALL ? -EBADMSG : 0;
 }

@@ -22,6 +22,9 @@ static const struct journal_queued queued[] = {
       .address = { "y@far.example", 13 }, .original = { "out@example.org", 15 }, .orcpt = { "rfc822;O@e", 10 },
       .sender = { "SRS0=a@b", 8 }, .alias = { "out@example.org", 15 }, .status = { "5.4.6", 5 },
       .text = { "loop", 4 } },
+    { .outcome = QUEUE_WAITING, .address = { "bob@example.org", 15 }, .alias = { "bob@example.org", 15 },
+      .via = { "forward\nmbox:~/mail", 19 }, .user = { "bob", 3 } },
+    { .outcome = QUEUE_WAITING, .address = { "bob@example.org", 15 }, .via = { "stdout", 6 } },
 };
 static const struct journal_attempt attempts[] = {
     { .index = 7, .outcome = QUEUE_DEFERRED, .owed = QUEUE_DSN_DELAYED + 1, .part = 1, .code = 450, .attempts = 9,
@@ -54,7 +57,7 @@ static const struct journal_record samples[] = {
         .log = { "in", 2 }, .segment = 3, .offset = 64, .end = 1000, .session = "0123456789abcde",
         .queue = { .present = true, .sender = { "anna@example.org", 16 }, .envid = { "e", 1 }, .ret = 2, .body = 1,
                    .priority = 1, .smtputf8 = true, .requiretls = true, .last_resort = true, .dsn_of = 5,
-                   .dsn_event = 1280, .recipients = queued, .n = 2 } } },
+                   .dsn_event = 1280, .recipients = queued, .n = 4 } } },
     { .kind = JOURNAL_attempted, .attempted = { .message = 77, .at_us = 1764000000000000, .mta = { "mx [::1]:25", 11 },
                                                 .tls = { "TLS1.3", 6 }, .list = attempts, .n = 2 } },
     { .kind = JOURNAL_queue_changed, .queue_changed = { .op = QUEUE_REDIRECT, .message = 77, .at_us = 1,
@@ -144,12 +147,15 @@ static void test_queue(void **state)
     assert_int_equal(journal_record_decode(&a, buf_str(&b), 1, &r), 0);
     const struct journal_queue *q = &r.delivered.queue;
     assert_true(q->present && q->smtputf8 && q->requiretls && q->last_resort && q->dsn_of == 5 && q->dsn_event == 1280);
-    assert_true(q->ret == 2 && q->body == 1 && q->priority == 1 && q->n == 2 && str_eq(q->envid, S("e")));
+    assert_true(q->ret == 2 && q->body == 1 && q->priority == 1 && q->n == 4 && str_eq(q->envid, S("e")));
     const struct journal_queued *x = &q->recipients[1];
     assert_true(x->outcome == QUEUE_FAILED && x->owed == 1 && x->part == 3 && x->notify == 6 && x->group == 2);
     assert_true(str_eq(x->original, S("out@example.org")) && str_eq(x->sender, S("SRS0=a@b")) &&
                 str_eq(x->orcpt, S("rfc822;O@e")) && str_eq(x->alias, x->original) && str_eq(x->text, S("loop")));
     assert_true(q->recipients[0].outcome == QUEUE_WAITING && q->recipients[0].original.n == 0);
+    assert_true(q->recipients[0].via.n == 0 && x->via.n == 0 && x->user.n == 0);
+    assert_true(str_eq(q->recipients[2].via, queued[2].via) && str_eq(q->recipients[2].user, S("bob")));
+    assert_true(str_eq(q->recipients[3].via, S("stdout")) && q->recipients[3].user.n == 0);
     buf_done(&b);
     arena_done(&a);
 }

@@ -3,6 +3,7 @@
 #include <errno.h>
 
 enum { WATCHED_MAX = 200000, SYSTEM_FLAGS = 31, OPS = 3, VERDICT_AT = 8 };
+enum { CARDS_WAIT_MS = 500 };
 enum { UIDS_A_FRAME = 12000, RUNS_A_FRAME = 4500, RANGES_A_FRAME = 6000 };
 
 struct watched_mailbox { uint64_t id; char account[]; };
@@ -377,10 +378,35 @@ static void send_cards(struct mailbox_role *m, uint64_t request, uint8_t verdict
     }
 }
 
+static void close_both(const int fds[2])
+{
+    for (size_t i = 0; i < 2; i++)
+        if (fds[i] >= 0)
+            close(fds[i]);
+}
+
+/* Answers those whose files are filled, or who have waited long enough. */
+static void answer_cards(struct mailbox_role *m)
+{
+    size_t left = 0;
+    for (size_t i = 0; i < m->n_cards; i++) {
+        struct cards_wait *w = &m->cards[i];
+        if (store_cards_filling(m->store, w->mailbox) && loop_now(m->role->loop) < w->until_ms) {
+            m->cards[left++] = *w;
+            continue;
+        }
+        send_cards(m, w->request, STORE_DONE, w->fds);
+        close_both(w->fds);
+    }
+    m->n_cards = left;
+}
+
 static void fill_cards(struct loop_timer *t)
 {
     struct mailbox_role *m = CONTAINER_OF(t, struct mailbox_role, fill);
-    if (store_cards_step(m->store) == 1)
+    int r = store_cards_step(m->store);
+    answer_cards(m);
+    if (r == 1 || m->n_cards)
         loop_after(m->role->loop, t, 1);
 }
 
@@ -397,10 +423,14 @@ static int cards_get(struct mailbox_role *m, const struct mailbox_request *q, st
         if (!m->fill.slot)
             loop_after(m->role->loop, &m->fill, 1);
     }
+    if (verdict == STORE_DONE && m->fill.slot && m->n_cards < ARRAY_LEN(m->cards) &&
+        store_cards_filling(m->store, mailbox)) { /* reading records one by one costs more than to wait */
+        m->cards[m->n_cards++] = (struct cards_wait){ .request = q->request, .mailbox = mailbox,
+            .until_ms = loop_now(m->role->loop) + CARDS_WAIT_MS, .fds = { fds[0], fds[1] } };
+        return 0;
+    }
     send_cards(m, q->request, verdict, fds);
-    for (size_t i = 0; i < ARRAY_LEN(fds); i++)
-        if (fds[i] >= 0)
-            close(fds[i]);
+    close_both(fds);
     return 0;
 }
 
@@ -476,6 +506,8 @@ void mailbox_role_access_down(struct mailbox_role *m)
         free(a);
     }
     m->answers_end = &m->answers;
+    while (m->n_cards)
+        close_both(m->cards[--m->n_cards].fds);
     mailbox_list_stop(m);
     for (size_t at = 0; (w = map_next(&m->watched, &at, NULL));)
         forget(m, w->id);

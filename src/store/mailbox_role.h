@@ -28,6 +28,9 @@ struct bound { /* a session of access that has logged in */
     bool imap;            /* the account is prepared; the session may read segments */
 };
 
+enum { CARDS_WAITS = 64 };
+struct cards_wait { uint64_t request, mailbox, until_ms; int fds[2]; }; /* for files of cards that are being filled */
+
 struct mailbox_answer;
 struct mailbox_listing;
 
@@ -40,6 +43,7 @@ struct mailbox_role {
     struct mailbox_listing *listings, **listings_end; /* wait for room in the link */
     struct loop_timer more;     /* looks whether there is room */
     struct loop_timer fill;     /* fills files of cards that were asked for */
+    struct cards_wait cards[CARDS_WAITS]; size_t n_cards;
     void (*usage)(void *arg, str account); /* what it uses is about to change; set by the caller, as the next */
     store_quota_fn *limit;
     void *arg;

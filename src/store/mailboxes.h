@@ -108,3 +108,5 @@ void store_set_feed(struct store *s, void (*feed)(void *arg, uint64_t mailbox, s
 int store_cards_get(struct store *s, uint64_t mailbox, int *out_map_fd, int *out_cards_fd);
 /* Between turns: 1: call again soon, 0: nothing (more) to do. */
 int store_cards_step(struct store *s);
+/* Is there more to be filled for that mailbox? */
+bool store_cards_filling(const struct store *s, uint64_t mailbox);

@@ -43,7 +43,7 @@ static const struct text_field {
     { FIELD_CARD, offsetof(struct message_record, card) },
 };
 
-enum { FLAG_SMTPUTF8 = 1, FLAG_REQUIRETLS = 2 };
+enum { FLAG_SMTPUTF8 = 1, FLAG_REQUIRETLS = 2, FLAG_NATIVE = 4, FLAG_ALL = 7 };
 #define FIXED_LEN (16 + 4 + 8 + 1 + 1 + 1 + 1 + 8)
 #define DSN_LEN (8 + 8)
 #define APPEND_MIN (8 + 4 + 8 + 2 + 4)
@@ -59,7 +59,8 @@ static void encode_fixed(struct buf *out, const struct message_record *m)
     pack_u8(out, m->ret);
     pack_u8(out, m->body);
     pack_u8(out, m->priority);
-    pack_u8(out, (uint8_t)((m->smtputf8 ? FLAG_SMTPUTF8 : 0) | (m->requiretls ? FLAG_REQUIRETLS : 0)));
+    pack_u8(out, (uint8_t)((m->smtputf8 ? FLAG_SMTPUTF8 : 0) | (m->requiretls ? FLAG_REQUIRETLS : 0) |
+                           (m->native ? FLAG_NATIVE : 0)));
     pack_u64(out, m->generation);
 }
 
@@ -162,7 +163,8 @@ static bool decode_fixed(str value, struct message_record *m)
     m->generation = unpack_u64(&u);
     m->smtputf8 = flags & FLAG_SMTPUTF8;
     m->requiretls = flags & FLAG_REQUIRETLS;
-    return unpack_end(&u) && !(flags & ~(FLAG_SMTPUTF8 | FLAG_REQUIRETLS));
+    m->native = flags & FLAG_NATIVE;
+    return unpack_end(&u) && !(flags & ~FLAG_ALL);
 }
 
 static int decode_recipients(struct arena *a, str value, struct message_record *m)

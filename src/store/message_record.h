@@ -24,6 +24,7 @@ struct message_record {
     str sender;           /* canonical, empty for <> */
     str envid; uint8_t ret, body, priority; /* ret: 1 FULL, 2 HDRS; body: 0 7bit, 1 8bitmime; priority: 1 high, 2 low */
     bool smtputf8, requiretls;
+    bool native;          /* into the recipients' own mailboxes, whatever aliases and mechanisms say */
     uint64_t generation;  /* of the directory that judged it */
     const struct record_recipient *recipients; size_t n_recipients;
     str card;

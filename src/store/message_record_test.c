@@ -24,7 +24,7 @@ static struct message_record sample(void)
         .client_name = S("mx.far.example"), .helo = S("[weird\"\n\0helo]"), .tls = S("TLSv1.3 x"),
         .account = S("anna@example.org"), .listener = S("submission"), .protocol = S("ESMTPSA"),
         .sender = S("s@far.example"), .envid = S("QQ+3D"), .ret = 1, .body = 1, .priority = 9, .smtputf8 = true,
-        .requiretls = true, .generation = UINT64_MAX, .recipients = recipients, .n_recipients = 3,
+        .requiretls = true, .native = true, .generation = UINT64_MAX, .recipients = recipients, .n_recipients = 3,
         .card = S("\0\0card\0"), .dsn_of = 12, .dsn_event = 3073, .delivered_to = passed, .n_delivered_to = 2,
         .append_mailbox = 1ull << 40, .append_flags = 31, .append_keywords = keywords, .n_append_keywords = 2,
         .append_date_s = -7, .append_zone_min = -720,
@@ -42,7 +42,7 @@ static void test_round_trip(void **state)
     assert_memory_equal(back.session, m.session, 16);
     assert_int_equal(back.number, 77);
     assert_int_equal(back.received_us, m.received_us);
-    assert_true(back.generation == UINT64_MAX && back.smtputf8 && back.requiretls);
+    assert_true(back.generation == UINT64_MAX && back.smtputf8 && back.requiretls && back.native);
     assert_true(back.ret == 1 && back.body == 1 && back.priority == 9);
     assert_true(str_eq(back.client_addr, m.client_addr) && str_eq(back.client_name, m.client_name) &&
                 str_eq(back.helo, m.helo));

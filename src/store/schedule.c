@@ -60,6 +60,7 @@ struct schedule {
     struct map by_key;  /* key -> place in list + 1 */
     uint32_t ring[2];   /* whose turn is next, of those not heard of and of those heard of */
     bool heard_next;    /* which of the two rings */
+    bool halted[SCHEDULE_WORKERS];
     uint32_t jobs;
     uint64_t last_job;
     size_t memory;
@@ -254,7 +255,7 @@ static uint32_t window_of(const struct destination *d)
 static void settle(struct schedule *s, uint32_t id, uint64_t now)
 {
     struct destination *d = &s->list[id];
-    bool able = d->n_ready && !d->paused && d->in_flight < window_of(d);
+    bool able = d->n_ready && !d->paused && !s->halted[d->limits.worker] && d->in_flight < window_of(d);
     uint64_t at = key_of(s, &s->sleepers, id);
     bool runs = able && at <= now;
     if (d->in_ring != runs) {
@@ -328,6 +329,8 @@ int schedule_destination(struct schedule *s, str key, const struct schedule_limi
     struct destination *d = &s->list[id];
     d->limits = *limits;
     d->limits.concurrency = MAX(limits->concurrency, 1u);
+    if (!found && limits->window)
+        d->window = limits->window;
     d->window = MIN(d->window, (double)d->limits.concurrency);
     d->last_used = now;
     *out = id;
@@ -339,6 +342,16 @@ void schedule_pause(struct schedule *s, uint32_t destination, bool pause)
     s->list[destination].paused = pause;
     settle(s, destination, pause ? 0 : UINT64_MAX - 1);
     /* woken too early by that, it is put back by the next schedule_next() */
+}
+
+void schedule_halt(struct schedule *s, uint8_t worker, bool halt, uint64_t now)
+{
+    if (s->halted[worker] == halt)
+        return;
+    s->halted[worker] = halt;
+    for (uint32_t id = 0; id < s->n_list; id++)
+        if (s->list[id].used && s->list[id].limits.worker == worker)
+            settle(s, id, now);
 }
 
 static void destination_forget(struct schedule *s, uint32_t id)

@@ -26,6 +26,7 @@ struct schedule_config {
 #define SCHEDULE_ATTEMPTS_MIN 5 /* nobody is given up before, whatever the clock says */
 #define SCHEDULE_JOB_MAX 100    /* recipients of a job */
 #define SCHEDULE_PRIORITIES 3   /* 0 normal, 1 high, 2 low */
+#define SCHEDULE_WORKERS 2
 
 /* Milliseconds until the next attempt, after `attempts` of them: with up to a tenth more or less, by the seed. */
 uint64_t schedule_retry(const struct schedule_config *c, uint32_t attempts, uint64_t seed);
@@ -37,12 +38,18 @@ struct schedule *schedule_new(const struct schedule_config *config);
 void schedule_free(struct schedule *s);
 void schedule_configure(struct schedule *s, const struct schedule_config *config);
 
-struct schedule_limits { uint32_t concurrency, rate; uint64_t rate_ms; }; /* rate 0: none */
+struct schedule_limits {
+    uint32_t concurrency, rate; uint64_t rate_ms; /* rate 0: none */
+    uint32_t window;           /* to begin with; 0: window_first */
+    uint8_t worker;            /* below SCHEDULE_WORKERS: who does its jobs */
+};
 /* The number of a destination; its limits are those given last. 0 or -ENOMEM. A destination that has been idle may be
  * forgotten by schedule_sweep(): ask each time. */
 int schedule_destination(struct schedule *s, str key, const struct schedule_limits *limits, uint64_t now,
                          uint32_t *out);
 void schedule_pause(struct schedule *s, uint32_t destination, bool pause);
+/* That worker is not there (any more): no job for it until it is. At the beginning all are there. */
+void schedule_halt(struct schedule *s, uint8_t worker, bool halt, uint64_t now);
 
 struct schedule_item {
     uint64_t message;

@@ -20,7 +20,8 @@
 /* With a full disk so much is staged before the store gives up. */
 #define BATCH_BYTES_STUCK (16 * BATCH_BYTES)
 #define UIDS_A_RECORD 4096
-/* Of the queue, without a commit of the index: most of its messages are gone before they get a row. */
+/* Without a commit of the index, which is a view and may be behind its journal: a commit costs more than most changes, and
+ * most messages of the queue are gone before they get a row. */
 #define DEFERRED_BYTES ((size_t)1 << 20)
 #define DEFERRED_MS 200
 
@@ -86,7 +87,7 @@ static void batch_clear(struct batch *b)
     b->queued = NULL;
     b->queued_end = &b->queued;
     b->only_queue = true;
-    b->has_copies = false;
+    b->has_copies = b->shown = false;
 }
 
 int store_open(const struct store_config *config, struct store **out)
@@ -125,6 +126,8 @@ void store_close(struct store *s)
         return;
     if (s->early && !s->failed && store_idle(s)) /* all that was told is durable */
         unlinkat(s->data_fd, EARLY, 0);
+    if (s->index && !s->failed)
+        store_settle(s); /* else it is replayed */
     store_compaction_free(s->compaction);
     queue_free(s->queue);
     journal_free(s->journal);
@@ -225,35 +228,77 @@ static int apply_frames(struct store *s, str frames)
     return r;
 }
 
-/* What was deferred, and then these. */
-static int commit_frames(struct store *s, str frames)
+/* In the index's transaction, which is opened if need be: what is deferred, and then these. */
+static int apply_more(struct store *s, str frames)
 {
-    int r = index_begin(s->index);
+    if (!index_held(s->index))
+        s->applied = 0;
+    int r = index_held(s->index) ? 0 : index_begin(s->index);
     if (r == 0)
-        r = apply_frames(s, buf_str(&s->deferred));
+        r = apply_frames(s, str_from(buf_str(&s->deferred), s->applied));
     if (r == 0)
         r = apply_frames(s, frames);
+    return r < 0 ? r : index_hold(s->index);
+}
+
+/* The transaction failed. What it had shown is there again, or the store ends: UIDs may have been given out over it. */
+static int transaction_lost(struct store *s, int why)
+{
+    if (why == -EBADMSG)
+        return store_reindex(s);
+    index_rollback(s->index);
+    if (!s->applied)
+        return why;
+    int r = index_begin(s->index);
     if (r == 0)
-        r = index_commit(s->index);
+        r = apply_frames(s, str_first(buf_str(&s->deferred), s->applied));
+    if (r == 0)
+        r = index_hold(s->index);
+    index_watch_forget(s->index); /* it was told */
+    return r == 0 ? why : (s->failed = -EIO);
+}
+
+/* What was deferred, and then these, where the index shows it. */
+static int show_frames(struct store *s, str frames)
+{
+    int r = buf_reserve(&s->deferred, frames.n);
     if (r < 0)
-        index_rollback(s->index);
-    if (r == -EBADMSG)
-        r = store_reindex(s);
-    if (r == 0)
+        return r;
+    r = apply_more(s, frames);
+    if (r < 0)
+        r = transaction_lost(s, r);
+    else
+        buf_add(&s->deferred, frames);
+    if (r < 0)
+        return r;
+    s->applied = s->deferred.n;
+    store_feed_tell(s);
+    return 0;
+}
+
+static int commit_index(struct store *s)
+{
+    s->deferred_ms = s->config.env->mono_ms();
+    int r = index_held(s->index) ? index_commit(s->index) : 0;
+    if (r < 0)
+        r = transaction_lost(s, r);
+    if (r == 0) {
         buf_clear(&s->deferred);
-    if (r == 0)
-        store_feed_tell(s);
+        s->applied = 0;
+    }
     return r;
 }
 
-static int into_index(struct store *s, const struct batch *b)
+static int into_index(struct store *s, struct batch *b)
 {
     uint64_t now = s->config.env->mono_ms();
-    if (!b->only_queue || s->deferred.n + b->frames.n > DEFERRED_BYTES ||
-        (s->deferred.n && now - s->deferred_ms > DEFERRED_MS))
-        return commit_frames(s, buf_str(&b->frames));
     s->deferred_ms = s->deferred.n ? s->deferred_ms : now;
-    return buf_add(&s->deferred, buf_str(&b->frames));
+    bool due = s->deferred.n + b->frames.n > DEFERRED_BYTES || now - s->deferred_ms > DEFERRED_MS;
+    if (b->only_queue && !due)
+        return buf_add(&s->deferred, buf_str(&b->frames));
+    int r = b->shown ? 0 : show_frames(s, buf_str(&b->frames));
+    b->shown = r == 0;
+    return r == 0 && due ? commit_index(s) : r;
 }
 
 bool store_deferred(const struct store *s)
@@ -263,9 +308,14 @@ bool store_deferred(const struct store *s)
 
 int store_commit_deferred(struct store *s)
 {
-    return s->deferred.n ? commit_frames(s, STR_NONE) : 0;
+    return s->deferred.n > (index_held(s->index) ? s->applied : 0) ? show_frames(s, STR_NONE) : 0;
 }
 
+int store_settle(struct store *s)
+{
+    int r = store_commit_deferred(s);
+    return r < 0 ? r : commit_index(s);
+}
 
 /* The batch under way is durable: into the index with it, then it may be told. */
 static int apply_batch(struct store *s)
@@ -346,7 +396,7 @@ int store_make_way(struct store *s)
 
 int store_commit(struct store *s)
 {
-    int r = s->failed ? s->failed : store_commit_deferred(s);
+    int r = s->failed ? s->failed : store_settle(s);
     if (r != -ENOSPC)
         return r;
     say_stuck(s);

@@ -57,13 +57,13 @@ int store_log_attach(struct store *s, str log, uint64_t first_segment);
 int store_log_synced(struct store *s, str log, struct log_position to);
 
 /* After store_fd() is readable, or at the end of a turn of the loop: writes staged journal records, starts the sync,
- * commits and publishes what is durable. A full disk is no error: it is noted once, and what is staged waits. Any error
+ * puts what is durable into the index and publishes it. A full disk is no error: it is noted once, and what is staged waits. Any error
  * means: end the process and start again. */
 int store_turn(struct store *s);
-/* Only commits and publishes what is durable; what is staged waits for store_turn(). Errors as there. */
+/* Only publishes what is durable; what is staged waits for store_turn(). Errors as there. */
 int store_publish(struct store *s);
-/* What is durable but not yet in the index, because only the queue asks for it: to be committed within a moment, by
- * store_commit(). Errors as store_turn(). */
+/* What is durable but not yet committed in the index: to be committed within a moment, by store_commit(). Errors as
+ * store_turn(). */
 bool store_deferred(const struct store *s);
 int store_commit(struct store *s);
 /* True while a sync of the journal is under way; store_turn() would write nothing. */
@@ -71,9 +71,9 @@ bool store_syncing(const struct store *s);
 /* True since a turn found no room on the disk; the next one that finds some goes on with what waits. */
 bool store_stuck(const struct store *s);
 int store_fd(const struct store *s); /* eventfd */
-/* True when nothing is staged, unsynced or uncommitted. */
+/* True when nothing is staged, unsynced or unpublished. */
 bool store_idle(const struct store *s);
-/* Waits until everything staged is durable and committed (open of a new mailbox, tests, shutdown). */
+/* Waits until everything staged is durable and in the index (open of a new mailbox, tests, shutdown). */
 int store_flush(struct store *s);
 
 struct store_mailbox { uint64_t id; uint32_t uidvalidity, uidnext; };

@@ -44,12 +44,11 @@ static void begin(struct world *w)
     assert_int_equal(store_flush(w->store), 0);
 }
 
-static void write_record(struct world *w, const struct message_record *m)
+static void write_content(struct world *w, const struct message_record *m, str content)
 {
     _cleanup_buf_ struct buf meta = BUF(65536);
     struct log_position at, p[8];
     uint64_t ticket;
-    str content = S(BODY);
     assert_int_equal(message_record_encode(&meta, m), 0);
     assert_int_equal(receive_log_append(w->log, &content, 1, buf_str(&meta), &ticket, &at), 0);
     assert_int_equal(receive_log_flush(w->log), 0);
@@ -57,6 +56,11 @@ static void write_record(struct world *w, const struct message_record *m)
     int n = receive_log_progress(w->log, p, 8);
     for (int i = 0; i < n; i++)
         assert_int_equal(store_log_synced(w->store, S("access"), p[i]), 0);
+}
+
+static void write_record(struct world *w, const struct message_record *m)
+{
+    write_content(w, m, S(BODY));
 }
 
 static struct message_record appended(uint64_t mailbox, str account, uint32_t number)
@@ -257,21 +261,25 @@ static void test_cards(void **state)
     close(cards_fd);
 }
 
-/* More than one step of them; after a restart it goes on where it was. */
+/* Small records, which are read together, and large ones, which are not; cards of all sizes. After a restart it goes on
+ * where it was. */
 static void test_fill(void **state)
 {
     (void)state;
     _cleanup_world_ struct world w;
+    static const size_t sizes[] = { 1, 100, 3000, 8191, 8192, 8193, 40000, 200, 7, 7000, 7000, 7000, 200000 };
+    static char content[200000];
     int map_fd, cards_fd;
     char card[32];
     world_init(&w);
     begin(&w);
     struct store_mailbox box = make(&w, "Drafts");
+    memset(content, 'x', sizeof(content));
     for (uint32_t i = 1; i <= 300; i++) {
         struct message_record m = appended(box.id, S(ANNA), i);
         snprintf(card, sizeof(card), "card %u", i);
         m.card = i % 7 ? str_z(card) : STR_NONE;
-        write_record(&w, &m);
+        write_content(&w, &m, str_of(content, sizes[i % ARRAY_LEN(sizes)]));
     }
     assert_int_equal(store_flush(w.store), 0);
     assert_int_equal(store_cards_get(w.store, 99, &map_fd, &cards_fd), -ENOENT);
@@ -283,7 +291,8 @@ static void test_fill(void **state)
     for (int round = 0; round < 2; round++) {
         while (store_cards_step(w.store) == 1)
             continue;
-        for (uint32_t i = 1; i <= 300; i += 13) {
+        assert_false(store_cards_filling(w.store, box.id));
+        for (uint32_t i = 1; i <= 300; i++) {
             snprintf(card, sizeof(card), "card %u", i);
             expect_card(&w, box.id, i, i % 7 ? str_z(card) : STR_NONE);
         }

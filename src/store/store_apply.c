@@ -23,6 +23,7 @@ struct refused {
 struct expansion {
     struct store *store;
     struct arena *arena;
+    bool native;     /* into mailboxes alone */
     struct target *targets, **targets_end;
     struct refused *refused, **refused_end;
     size_t n_targets, n_refused;
@@ -84,21 +85,61 @@ static void add_refused(struct expansion *e, str recipient, str reason)
     e->n_refused++;
 }
 
-/* To postmaster of the recipient's domain, who is told why; unplaced if there is none. */
-static void add_postmaster(struct expansion *e, str recipient, str reason)
+static bool is_native(const struct directory_target *t) { return !t->foreign && !t->mechanism.n; }
+
+/* The recipient's own mailboxes: its account, or those that an alias leads to; mechanisms and other hosts are passed
+ * over. */
+static void keep_native(struct expansion *e, str recipient, struct directory_result *result)
 {
+    const struct directory *d = &e->store->directory;
+    struct directory_target *first = NULL, **end = &first;
+    result->n_targets = 0;
+    if (directory_has_account(d, recipient)) {
+        struct directory_target *own = ARENA_NEW(e->arena, struct directory_target);
+        e->no_memory = e->no_memory || !own;
+        if (own)
+            *own = (struct directory_target){ .address = arena_lower(e->arena, recipient) };
+        result->targets = own;
+    }
+    for (struct directory_target *t = result->targets; t; t = t->next) {
+        if (t->foreign || !directory_has_account(d, t->address))
+            continue;
+        t->mechanism = STR_NONE;
+        *end = t;
+        end = &t->next;
+        result->n_targets++;
+    }
+    *end = NULL;
+    result->targets = first;
+}
+
+static int resolve(struct expansion *e, str recipient, struct directory_result *out)
+{
+    int r = directory_resolve(&e->store->directory, e->arena, recipient, out);
+    if (r == 0 && e->native)
+        keep_native(e, recipient, out);
+    return r == 0 ? foreign_settle(&e->foreign, out) : r;
+}
+
+/* To postmaster of the recipient's domain, who is told why; unplaced if there is none. */
+static void add_postmaster(struct expansion *e, const struct record_recipient *to, str reason)
+{
+    str recipient = to->address;
     ptrdiff_t at = str_rchr(recipient, '@');
     str domain = at < 0 ? STR_NONE : str_from(recipient, (size_t)at + 1);
     str postmaster = arena_printf(e->arena, "postmaster@%.*s", STR_ARG(domain));
     struct directory_result result = { 0 };
-    if (!postmaster.p || !reason.p || directory_resolve(&e->store->directory, e->arena, postmaster, &result) < 0) {
+    if (!postmaster.p || !reason.p || resolve(e, postmaster, &result) < 0) {
         e->no_memory = true;
         return;
     }
     bool any = false;
-    for (const struct directory_target *t = result.targets; t; t = t->next)
-        if (!t->foreign)
+    for (const struct directory_target *t = result.targets; t; t = t->next) {
+        if (is_native(t))
             any = add_target(e, t->address, recipient, reason) || any;
+        else if (t->mechanism.n)
+            any = foreign_postmaster(&e->foreign, to, t) == 0 || any;
+    }
     if (!any)
         add_refused(e, recipient, reason);
 }
@@ -107,18 +148,18 @@ static void expand_recipient(struct expansion *e, const struct record_recipient 
 {
     struct directory_result result = { 0 };
     str recipient = to->address;
-    if (directory_resolve(&e->store->directory, e->arena, recipient, &result) < 0) {
+    if (resolve(e, recipient, &result) < 0) {
         e->no_memory = true;
         return;
     }
     bool returned = false;
     int r = result.n_targets ? 0 : foreign_return(&e->foreign, to, &returned);
     if (!result.n_targets && !returned && r == 0)
-        add_postmaster(e, recipient, arena_printf(e->arena, "%.*s is not an address of this host (any more)",
-                                                  STR_ARG(recipient)));
+        add_postmaster(e, to, arena_printf(e->arena, "%.*s is not an address of this host (any more)",
+                                           STR_ARG(recipient)));
     bool too_many = false;
     for (const struct directory_target *t = result.targets; t && !e->no_memory; t = t->next)
-        if (!t->foreign && !add_target(e, t->address, recipient, STR_NONE))
+        if (is_native(t) && !add_target(e, t->address, recipient, STR_NONE))
             too_many = true;
     if (r == 0 && !returned)
         r = foreign_add(&e->foreign, to, &result);
@@ -294,7 +335,7 @@ static int skip(struct store *s, const struct log_message *m, str reason)
 static int stage_mail(struct store *s, const struct log_message *m, struct message_record *message)
 {
     struct arena *a = &s->open->arena;
-    struct expansion e = { .store = s, .arena = a };
+    struct expansion e = { .store = s, .arena = a, .native = message->native };
     e.targets_end = &e.targets;
     e.refused_end = &e.refused;
     map_init(&e.seen, TARGETS_MAX, s->boxes.key);

@@ -10,6 +10,7 @@
 
 #define META_MAX ((uint32_t)1 << 26)
 #define RECORD_MEMORY ((size_t)1 << 28)
+enum { LIVE_A_STEP = 256 };
 
 int store_cardless(struct store *s, struct store_cardless *out)
 {
@@ -29,7 +30,9 @@ int store_cardless(struct store *s, struct store_cardless *out)
 
 static int set(struct store *s, str log, struct log_position at, str card)
 {
-    int r = index_begin(s->index);
+    int r = store_settle(s);
+    if (r == 0)
+        r = index_begin(s->index);
     if (r == 0)
         r = index_card_set(s->index, log, at, card);
     int e = r < 0 ? r : index_commit(s->index);
@@ -61,23 +64,19 @@ int store_card_set(struct store *s, str log, struct log_position at, str card)
     return r == -EBADMSG ? -EIO : r;
 }
 
-struct live_walk {
-    void (*each)(void *arg, uint32_t uid);
-    void *arg;
-};
-
-static int live_message(void *arg, const struct index_message *m)
-{
-    const struct live_walk *w = arg;
-    w->each(w->arg, m->uid);
-    return 0;
-}
-
 static int live_uids(void *arg, uint64_t mailbox, void (*each)(void *arg, uint32_t uid), void *each_arg)
 {
     struct store *s = arg;
-    struct live_walk w = { each, each_arg };
-    return index_walk(s->index, mailbox, live_message, &w);
+    struct index_record rows[LIVE_A_STEP];
+    uint32_t next = 1;
+    int n = LIVE_A_STEP;
+    while (n == LIVE_A_STEP && next) {
+        n = index_records_in(s->index, mailbox, next, rows, LIVE_A_STEP);
+        for (int i = 0; i < n; i++)
+            each(each_arg, rows[i].uid);
+        next = n > 0 ? rows[n - 1].uid + 1 : next;
+    }
+    return MIN(n, 0);
 }
 
 void store_cards_open(struct store *s)

@@ -2,6 +2,7 @@
 #include "store/store_foreign.h"
 #include <errno.h>
 #include "message/srs.h"
+#include "route/mechanism.h"
 #include "store/store_queue_internal.h"
 
 #define FOREIGN_MAX ((size_t)100000)
@@ -52,10 +53,12 @@ static str key_of(struct arena *a, str address)
     return key;
 }
 
-/* 1: it has it already. */
-static int see(struct foreign *f, str address)
+/* 1: it has it already. By a mechanism an address gets it once for each. */
+static int see(struct foreign *f, str address, str via, str user)
 {
     str key = key_of(f->arena, address);
+    if (key.p && via.n)
+        key = arena_printf(f->arena, "%.*s\n%.*s\n%.*s", STR_ARG(key), STR_ARG(user), STR_ARG(via));
     if (!key.p)
         return -ENOMEM;
     if (map_get(&f->seen, key))
@@ -87,18 +90,19 @@ static uint8_t without_success(uint8_t notify)
     return notify && !rest ? QUEUE_NOTIFY_NEVER : rest;
 }
 
-struct forward { str alias, sender; uint32_t group; uint8_t notify; };
+struct forward { str alias, sender, via, user; uint32_t group; uint8_t notify; };
 
 static int queue_one(struct foreign *f, const struct record_recipient *to, const struct forward *w, str address)
 {
-    int r = see(f, address);
+    int r = see(f, address, w->via, w->user);
     if (r != 0)
         return MIN(r, 0);
     struct journal_queued *q = add(f);
     if (!q)
         return -ENOMEM;
     *q = (struct journal_queued){ .outcome = QUEUE_WAITING, .notify = w->notify, .group = w->group, .address = address,
-                                  .orcpt = to->orcpt, .alias = w->alias, .sender = w->sender };
+                                  .orcpt = to->orcpt, .alias = w->alias, .sender = w->sender, .via = w->via,
+                                  .user = w->user };
     if (!str_eq(address, to->address))
         q->original = to->address;
     return 0;
@@ -124,20 +128,93 @@ static bool has_passed(const struct message_record *m, str alias)
     return false;
 }
 
-static int forward(struct foreign *f, const struct record_recipient *to, const struct directory_result *result)
+static int add_loop(struct foreign *f, const struct record_recipient *to, str address)
 {
-    bool many = result->n_targets > 1;
+    return add_final(f, to, QUEUE_FAILED, S("5.4.6"),
+                     arena_printf(f->arena, "%.*s forwards mail that it has forwarded before: a loop",
+                                  STR_ARG(address)));
+}
+
+static int forward(struct foreign *f, const struct record_recipient *to, const struct directory_result *result,
+                   uint8_t notify)
+{
     struct forward w = { .alias = to->address, .sender = forward_sender(f, to->address), .group = ++f->groups,
-                         .notify = many ? without_success(to->notify) : to->notify };
+                         .notify = notify };
     if (has_passed(f->message, to->address))
-        return add_final(f, to, QUEUE_FAILED, S("5.4.6"),
-                         arena_printf(f->arena, "%.*s forwards mail that it has forwarded before: a loop",
-                                      STR_ARG(to->address)));
+        return add_loop(f, to, to->address);
     int r = 0;
     for (const struct directory_target *t = result->targets; t && r == 0; t = t->next)
         if (t->foreign)
             r = queue_one(f, to, &w, t->address);
     return r;
+}
+
+/* May mail come back to us that is handed on by it? */
+static bool leads_on(str via)
+{
+    struct mechanism m;
+    const char *why;
+    return !mechanism_parse(mechanism_next(&via), &m, &why) || m.kind == MECHANISM_SMTP || m.kind == MECHANISM_LMTP ||
+           m.kind == MECHANISM_COMMAND || m.kind == MECHANISM_FORWARD;
+}
+
+/* Each mechanism of a message's recipient is a job of its own: the prefix names the account. */
+static int queue_via(struct foreign *f, const struct record_recipient *to, const struct directory_target *t, str via,
+                     uint8_t notify)
+{
+    const struct forward w = { .alias = t->address, .group = ++f->groups, .notify = notify, .via = via,
+                               .user = t->user };
+    return queue_one(f, to, &w, t->address);
+}
+
+/* A message that was here already is handed on no more; what keeps it keeps it. */
+static int pass_on(struct foreign *f, const struct record_recipient *to, const struct directory_target *t,
+                   uint8_t notify)
+{
+    if (has_passed(f->message, t->address) && leads_on(t->mechanism))
+        return add_loop(f, to, t->address);
+    return queue_via(f, to, t, t->mechanism, notify);
+}
+
+/* What counts without a ~/.forward, behind the target *t, whose place the first takes. */
+static int use_fallbacks(struct foreign *f, struct directory_target *t, str list, size_t *n)
+{
+    struct directory_target *last = NULL;
+    const struct directory_target forward = *t;
+    for (str via; (via = mechanism_next(&list)).n;) {
+        bool mailbox = str_eq(via, str_z(mechanism_name[MECHANISM_MAILBOX]));
+        if (mailbox && !directory_has_account(&f->store->directory, forward.address))
+            continue;
+        struct directory_target *to = last ? ARENA_NEW(f->arena, struct directory_target) : t;
+        if (!to)
+            return -ENOMEM;
+        *to = forward;
+        to->mechanism = mailbox ? STR_NONE : via;
+        if (last) {
+            last->next = to;
+            ++*n;
+        }
+        last = to;
+    }
+    return 0;
+}
+
+int foreign_settle(struct foreign *f, struct directory_result *result)
+{
+    int r = 0;
+    for (struct directory_target *t = result->targets, *next; t && r == 0; t = next) {
+        str list = t->mechanism;
+        next = t->next;
+        if (list.n && str_eq(mechanism_next(&list), str_z(mechanism_name[MECHANISM_FORWARD])) &&
+            has_passed(f->message, t->address))
+            r = use_fallbacks(f, t, list, &result->n_targets);
+    }
+    return r;
+}
+
+int foreign_postmaster(struct foreign *f, const struct record_recipient *to, const struct directory_target *t)
+{
+    return pass_on(f, to, t, QUEUE_NOTIFY_NEVER);
 }
 
 int foreign_return(struct foreign *f, const struct record_recipient *to, bool *out_known)
@@ -159,13 +236,19 @@ int foreign_add(struct foreign *f, const struct record_recipient *to, const stru
         const struct forward direct = { .notify = to->notify };
         return queue_one(f, to, &direct, to->address);
     }
-    size_t foreign = 0;
-    for (const struct directory_target *t = result->targets; t; t = t->next)
+    size_t foreign = 0, placed = 0;
+    uint8_t notify = result->n_targets > 1 ? without_success(to->notify) : to->notify;
+    for (const struct directory_target *t = result->targets; t; t = t->next) {
         foreign += t->foreign;
-    int r = foreign ? forward(f, to, result) : 0;
+        placed += !t->foreign && !t->mechanism.n;
+    }
+    int r = foreign ? forward(f, to, result, notify) : 0;
+    for (const struct directory_target *t = result->targets; t && r == 0; t = t->next)
+        if (t->mechanism.n)
+            r = pass_on(f, to, t, notify);
     if (r == 0 && result->n_targets > 1)
         r = add_final(f, to, QUEUE_EXPANDED, S("2.0.0"), S("The message was passed on to every address of the alias."));
-    else if (r == 0 && result->n_targets == 1 && !foreign)
+    else if (r == 0 && result->n_targets == 1 && placed)
         r = add_final(f, to, QUEUE_DELIVERED, S("2.0.0"), S("The message was put into the mailbox."));
     return r;
 }

@@ -16,7 +16,8 @@
  * Invariants
  * 1. A record is staged in `open`, then written with its batch, then durable, then in the index: in LSN order, one
  *    batch at a time.
- * 2. Only what is in the committed index is shown to anyone; but for queued messages (store_queue_internal.h).
+ * 2. Only what is durable and in the index is shown to anyone; but for queued messages (store_queue_internal.h). The
+ *    index commits later, at the latest after 200 ms: what is not committed is replayed (`deferred`).
  * 3. What `boxes` holds is at least as new as the index; an entry goes only when the index has all of it. */
 #pragma once
 #include "base/map.h"
@@ -42,6 +43,7 @@ struct placed_note {
 struct batch {
     bool only_queue; /* nothing in it that a reader of a mailbox waits for */
     bool has_copies; /* or mailboxes that are deleted */
+    bool shown;      /* the index has it, but could not commit */
     struct buf frames;
     uint64_t first_lsn, last_lsn;
     uint64_t log_bytes; /* of receive logs that these records account for */
@@ -100,9 +102,11 @@ struct store {
     uint64_t tree_lsn; /* of the last record that renames or deletes a mailbox */
     uint32_t last_uidvalidity;
     struct batch batches[2], *open, *flying;
-    /* frames that are durable, published, and not in the index yet: of batches that are only_queue */
+    /* Frames that are durable, published, and not committed in the index yet: the first `applied` bytes are in its open
+     * transaction (index_hold), the rest is of batches that are only_queue and not there at all. */
     struct buf deferred;
-    uint64_t deferred_ms;  /* since when */
+    size_t applied;
+    uint64_t deferred_ms;  /* since when, or when a commit was last tried */
     struct queue *queue;
     uint64_t fill[FILL_MAX]; size_t n_fill; /* mailboxes whose files of cards are not filled yet */
     struct cards_files *cards;  /* a view: NULL if its folder cannot be used */
@@ -121,7 +125,10 @@ bool store_batch_full(const struct store *s);
 /* Waits until the batch under way is applied and writes the one that is open. */
 int store_make_way(struct store *s);
 uint64_t store_committed(const struct store *s);
-int store_commit_deferred(struct store *s); /* errors as store_turn() */
+/* All that is published is in the index for who reads through s->index, or (store_settle) in its file too, so that no
+ * transaction is open. Errors as store_turn(). */
+int store_commit_deferred(struct store *s);
+int store_settle(struct store *s);
 
 /* store_replay.c */
 int store_recover(struct store *s);  /* journal and index at the start */

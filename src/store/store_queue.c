@@ -19,7 +19,7 @@
 #define JOBS_KNOWN_MAX 1000000
 #define PAUSED_MAX 10000
 #define RECIPIENTS_BYTES 40000  /* of a job: it fits in a frame */
-#define RECIPIENT_BYTES 13
+#define RECIPIENT_BYTES 17
 #define TOLD_MAX 4096           /* of a sweep, put in order at a time */
 #define REDIRECT_MAX 255
 #define KEY_MAX (ROUTE_DESTINATION_MAX + REDIRECT_MAX + 45)
@@ -130,39 +130,50 @@ struct way { /* to a recipient */
     struct schedule_limits limits;
 };
 
-/* Key of the route and domain; with a redirection its host behind that. 0 or -ENOMEM. */
-static int destination_key(struct store *s, str sender, str address, str redirect, struct buf *key, struct way *out)
+static void route_key(struct store *s, const struct queue_to *to, struct buf *key, struct way *out)
 {
     const struct conf *c = s->queue->conf;
     _cleanup_arena_ struct arena a = ARENA(1 << 16);
     str ascii;
-    if (conf_address_ascii(&a, address, &ascii) < 0)
-        ascii = address;
+    if (conf_address_ascii(&a, to->address, &ascii) < 0)
+        ascii = to->address;
     ptrdiff_t at = str_rchr(ascii, '@');
-    const struct route *route = route_select(&c->routes, sender, ascii);
+    const struct route *route = route_select(&c->routes, to->sender, ascii);
     route_destination(key, route, at < 0 ? STR_NONE : str_from(ascii, (size_t)at + 1));
     *out = (struct way){ .route = route->name, .plain = key->n,
                          .limits = { .concurrency = route->concurrency, .rate = route->rate,
                                      .rate_ms = route->rate_ms } };
-    redirect = str_first(redirect, REDIRECT_MAX);
+}
+
+/* Key of the mechanism, or of the route and domain; with a redirection its host behind that. 0 or -ENOMEM. */
+static int destination_key(struct store *s, const struct queue_to *to, struct buf *key, struct way *out)
+{
+    if (to->via.n) {
+        *out = (struct way){ .route = STR_NONE };
+        queue_via_destination(to, key, &out->limits);
+        out->plain = key->n;
+    } else {
+        route_key(s, to, key, out);
+    }
+    str redirect = str_first(to->redirect, REDIRECT_MAX);
     if (redirect.n)
         buf_addf(key, " %.*s", STR_ARG(redirect));
     return key->failed ? -ENOMEM : 0;
 }
 
-int queue_destination_key(struct store *s, str sender, str address, str redirect, struct buf *out)
+int queue_destination_key(struct store *s, const struct queue_to *to, struct buf *out)
 {
     struct way way;
-    return destination_key(s, sender, address, redirect, out, &way);
+    return destination_key(s, to, out, &way);
 }
 
-int queue_destination_of(struct store *s, str sender, str address, str redirect, uint32_t *out)
+int queue_destination_of(struct store *s, const struct queue_to *to, uint32_t *out)
 {
     struct queue *q = s->queue;
     char bytes[KEY_MAX];
     struct buf key = { .p = bytes, .cap = sizeof(bytes), .max = sizeof(bytes) };
     struct way way;
-    int r = destination_key(s, sender, address, redirect, &key, &way);
+    int r = destination_key(s, to, &key, &way);
     if (r == 0)
         r = schedule_destination(q->schedule, buf_str(&key), &way.limits, queue_now_ms(s), out);
     if (r == 0 && map_get(&q->paused, buf_str(&key)))
@@ -196,7 +207,8 @@ int queue_schedule(struct store *s, const struct index_queue_item *i)
         q->overflow = true;
         return 0;
     }
-    int r = queue_destination_of(s, i->sender, i->address, i->redirect, &destination);
+    const struct queue_to to = { i->sender, i->address, i->redirect, i->via, i->user };
+    int r = queue_destination_of(s, &to, &destination);
     /* no pause is longer than the longest: then the clock has jumped since */
     due = due > now + 2 * q->times.backoff_max + PROBE_MAX_MS ? now : due;
     struct schedule_item item = {
@@ -340,6 +352,8 @@ int store_queue_start(struct store *s, const struct queue_hooks *hooks)
     if (!q->schedule)
         return -ENOMEM;
     q->started = true;
+    for (uint8_t w = 0; w < QUEUE_WORKERS; w++)
+        schedule_halt(q->schedule, w, !q->attached[w], queue_now_ms(s));
     q->next_sweep_ms = queue_now_ms(s) + SWEEP_EVERY_MS;
     int r = index_queue_paused(s->index, load_paused, q);
     if (r == 0)
@@ -363,6 +377,8 @@ static struct queue_open *open_job(const struct schedule_job *j, struct queue_me
     o->group = j->group;
     o->priority = j->priority;
     o->bounce = j->bounce;
+    const struct index_queue_recipient *first = queue_message_recipient(detail, j->indexes[0]);
+    o->worker = queue_worker_of(first ? first->via : STR_NONE);
     o->attached = true;
     o->n = j->n;
     for (uint32_t i = 0; i < j->n; i++)
@@ -399,7 +415,7 @@ static int describe_job(struct store *s, struct queue_open *o, struct buf *key, 
         return -ENOMEM;
     *out = (struct queue_job){ .id = o->id, .message = m->lsn, .session = m->session, .number = m->number,
                                .envid = m->envid, .ret = m->ret, .body = m->body, .smtputf8 = m->smtputf8,
-                               .requiretls = m->requiretls,
+                               .requiretls = m->requiretls, .worker = o->worker, .received_us = m->received_us,
                                .content_len = m->content_len, .recipients = list };
     uint32_t i = 0;
     for (; i < o->n; i++) {
@@ -408,11 +424,11 @@ static int describe_job(struct store *s, struct queue_open *o, struct buf *key, 
             continue;
         first = first ? first : r;
         out->attempt = MAX(out->attempt, o->items[i].attempts + 1);
-        bytes += r->address.n + r->orcpt.n + RECIPIENT_BYTES;
+        bytes += r->address.n + r->orcpt.n + r->original.n + RECIPIENT_BYTES;
         if (out->n && bytes > RECIPIENTS_BYTES)
             break;
         list[out->n++] = (struct queue_job_recipient){ .index = r->index, .address = r->address, .orcpt = r->orcpt,
-                                                       .notify = r->notify };
+                                                       .notify = r->notify, .original = r->original };
     }
     if (!first)
         return -ENOENT;
@@ -421,13 +437,18 @@ static int describe_job(struct store *s, struct queue_open *o, struct buf *key, 
     out->sender = first->sender.n ? first->sender : m->sender;
     out->prefix = job_prefix(s, &q->scratch, first->alias);
     out->redirect = first->redirect;
-    int r = destination_key(s, m->sender, first->address, first->redirect, key, &way);
+    out->via = first->via;
+    out->user = first->user;
+    const struct queue_to to = queue_to(m, first);
+    int r = destination_key(s, &to, key, &way);
     out->route = way.route;
     out->destination = str_of(key->p, way.plain);
     out->fd = queue_file(s, m->log, m->position.segment);
     if (out->fd < 0 && queue_message_moved(s, o->detail) == 1)
         out->fd = queue_file(s, m->log, m->position.segment);
     out->offset = m->position.offset + RECORD_HEADER_SIZE;
+    if (out->fd >= 0 && out->via.n)
+        queue_via_client(&q->scratch, m, out);
     return r < 0 || !out->prefix.p ? -ENOMEM : out->fd < 0 ? -EIO : 0;
 }
 
@@ -440,7 +461,7 @@ static int defer_unreadable(struct store *s, const struct queue_open *o)
     for (uint32_t i = 0; i < o->n; i++)
         list[i] = (struct queue_result){ .index = o->items[i].index, .outcome = QUEUE_DEFERRED, .status = S("4.3.0"),
                                          .text = S("this host cannot read the message from its disk") };
-    const struct queue_report report = { .job = o->id, .list = list, .n = o->n };
+    const struct queue_report report = { .job = o->id, .from = o->worker, .list = list, .n = o->n };
     int r = store_queue_result(s, &report);
     free(list);
     return r;
@@ -482,12 +503,20 @@ static int lease(struct store *s, const struct schedule_job *j)
     return r == 0 ? -EAGAIN : 0;
 }
 
+bool queue_any_attached(const struct queue *q)
+{
+    bool any = false;
+    for (size_t w = 0; w < QUEUE_WORKERS; w++)
+        any = any || q->attached[w];
+    return any;
+}
+
 static int lease_all(struct store *s)
 {
     struct queue *q = s->queue;
     struct schedule_job j;
     int r = 0;
-    while (r >= 0 && q->attached && schedule_next(q->schedule, queue_now_ms(s), &j))
+    while (r >= 0 && queue_any_attached(q) && schedule_next(q->schedule, queue_now_ms(s), &j))
         r = lease(s, &j);
     queue_messages_trim(s);
     return r == -EAGAIN ? 0 : MIN(r, 0);
@@ -601,7 +630,7 @@ uint64_t store_queue_wait(struct store *s)
     if (q->loading)
         return 0;
     uint64_t now = queue_now_ms(s), wait = q->next_sweep_ms > now ? q->next_sweep_ms - now : 0;
-    if (q->attached)
+    if (queue_any_attached(q))
         wait = MIN(wait, schedule_wait(q->schedule, now));
     return MIN(wait, queue_dsn_wait(s, now));
 }

@@ -11,7 +11,10 @@
 #include "store/schedule.h"
 #include "store/store.h"
 
-struct queue_job_recipient { uint32_t index; str address, orcpt; uint8_t notify; };
+/* Who does jobs: what leads off this host and what role mda delivers are leased apart. */
+enum queue_worker { QUEUE_SENDS, QUEUE_DELIVERS, QUEUE_WORKERS };
+
+struct queue_job_recipient { uint32_t index; str address, orcpt; uint8_t notify; str original; };
 struct queue_job {
     uint64_t id, message;
     const uint8_t *session; uint32_t number;
@@ -21,6 +24,10 @@ struct queue_job {
     str prefix, sender, envid;
     uint8_t ret, body;
     bool smtputf8, requiretls;
+    str via, user;             /* a mechanism (route/mechanism.h) and its system user; n == 0: by `route` */
+    enum queue_worker worker;  /* who does it */
+    uint64_t received_us;
+    str client_address, client_name, client_helo, client_protocol, sasl_user; /* read for commands alone */
     const struct queue_job_recipient *recipients; size_t n;
     int fd;                    /* the queue's */
 };
@@ -28,6 +35,7 @@ struct queue_job {
 struct queue_result { uint32_t index; uint8_t outcome; uint16_t code; str status, text; }; /* outcome: first four */
 struct queue_report {
     uint64_t job;
+    enum queue_worker from;
     bool site_failed, reused;
     str mta, tls;
     uint32_t connect_ms, tls_ms, transfer_ms;
@@ -56,13 +64,13 @@ struct queue_dsn {
     int fd;                    /* the queue's */
 };
 
-/* For log and trace. Names: queued, sent, deferred, failed, expired, held, released, retried, redirected, dropped,
- * dsn_owed. */
+/* For log and trace. Names: queued, sent, delivered (by a local mechanism), deferred, failed, expired, held, released,
+ * retried, redirected, dropped, dsn_owed. */
 struct queue_event {
     const char *name;
     const uint8_t *session; uint32_t number;
     uint64_t message;
-    str recipient, sender, destination, alias;
+    str recipient, sender, destination, alias, via;
     str mta, tls, status, text, by;
     uint16_t code;
     uint32_t attempt;
@@ -74,7 +82,7 @@ struct queue_event {
 
 struct queue_hooks {
     bool (*job)(void *arg, const struct queue_job *j); /* false: nobody to take it now */
-    void (*done)(void *arg, uint64_t job);
+    void (*done)(void *arg, enum queue_worker worker, uint64_t job);
     bool (*dsn)(void *arg, const struct queue_dsn *d); /* false: nobody to make it now */
     void (*event)(void *arg, const struct queue_event *e);
     void *arg;
@@ -90,12 +98,14 @@ uint64_t store_queue_wait(struct store *s);
 /* Leases what may be leased, asks for DSN, and does what is done once a minute. Errors as store_turn(). */
 int store_queue_run(struct store *s);
 
-/* Who sends has come (again): jobs still with it, and whether these are all. No job is leased before. */
+/* A worker has come (again): jobs still with it, and whether these are all. It gets no job before. */
 struct queue_attached { uint64_t job, message; const uint32_t *indexes; size_t n; };
-int store_queue_attach(struct store *s, const struct queue_attached *list, size_t n, bool last);
+int store_queue_attach(struct store *s, enum queue_worker worker, const struct queue_attached *list, size_t n,
+                       bool last);
 /* It is gone: its jobs are due again after a second, but for those it attaches. */
-void store_queue_detach(struct store *s);
-/* A job's result: staged. Of a job that is not known: told as done at once. Errors as store_turn(). */
+void store_queue_detach(struct store *s, enum queue_worker worker);
+/* A job's result: staged. Of a job that is not known: told as done at once; of another worker's: ignored. Errors as
+ * store_turn(). */
 int store_queue_result(struct store *s, const struct queue_report *r);
 /* Is a result staged that somebody waits for? */
 bool store_queue_hurry(const struct store *s);

@@ -125,7 +125,7 @@ static void tell(const struct changing *c, const struct queue_seen *x)
 {
     struct queue_event e = {
         .name = event_names[c->what], .session = x->m->session, .number = x->m->number, .message = x->m->lsn,
-        .sender = x->m->sender, .recipient = x->r->address, .alias = x->r->alias, .by = c->q->by,
+        .sender = x->m->sender, .recipient = x->r->address, .alias = x->r->alias, .via = x->r->via, .by = c->q->by,
         .destination = x->destination, .text = c->what == CHANGE_REDIRECT ? c->q->to : STR_NONE,
     };
     const struct queue *q = c->s->queue;
@@ -144,7 +144,7 @@ static int concerns(const struct changing *c, const struct queue_seen *x, struct
     case CHANGE_HOLD: return x->r->state == QUEUE_STATE_DUE;
     case CHANGE_RELEASE: return x->r->state == QUEUE_STATE_HELD;
     case CHANGE_RETRY: return sending ? -1 : x->r->state == QUEUE_STATE_DUE;
-    case CHANGE_REDIRECT: return m && m->jobs ? -1 : 1;
+    case CHANGE_REDIRECT: return x->r->via.n || (m && m->jobs) ? -1 : 1; /* a mechanism has no other host */
     default: return sending ? -1 : 1;
     }
 }
@@ -208,7 +208,8 @@ static int add_back(struct changing *c)
             const struct index_queue_item item = {
                 .message = x->message, .received_us = m.received_us, .index = x->index, .group = x->group,
                 .attempts = x->attempts, .priority = m.priority, .notify = x->notify, .sender = m.sender,
-                .address = x->address, .redirect = x->redirect, .delay_told = x->delay_told };
+                .address = x->address, .redirect = x->redirect, .via = x->via, .user = x->user,
+                .delay_told = x->delay_told };
             r = queue_schedule(s, &item);
         }
     }

@@ -1,6 +1,7 @@
 /* What the files of the queue share.
  *
  * store_queue.c        start, configuration, schedule and index, leasing jobs
+ * store_queue_via.c    mechanisms: who does them, their destinations, what a command is told of the client
  * store_queue_result.c results: what is journalled, and what follows once it is durable
  * store_queue_dsn.c    DSN that are owed
  * store_queue_message.c messages in memory
@@ -41,7 +42,8 @@ struct queue_open { /* a job */
     struct queue_message *detail; /* NULL: attached, not looked up yet */
     uint32_t group;
     uint8_t priority;
-    bool bounce, attached;        /* attached: known to who sends */
+    enum queue_worker worker;
+    bool bounce, attached;        /* attached: known to the worker */
     bool reread;                  /* its rows were not loaded yet when it was given out: see queue_release() */
     uint64_t ticket;              /* its result is durable with that LSN; 0: none yet */
     enum schedule_verdict verdict;
@@ -67,7 +69,8 @@ struct queue_owed { /* a DSN */
 
 struct queue {
     struct queue_hooks hooks;
-    bool started, attached, overflow;
+    bool started, overflow;
+    bool attached[QUEUE_WORKERS];
     const struct conf *conf;
     struct schedule *schedule;
     struct schedule_config times;
@@ -100,10 +103,16 @@ void queue_free(struct queue *q);
 uint64_t queue_now_ms(const struct store *s);  /* wall clock without its jumps: of the schedule */
 static inline uint64_t queue_us(uint64_t ms) { return ms * 1000; } /* such a moment as the journal has it */
 bool queue_in_memory(const struct queue *q, uint64_t due_us, uint64_t message, uint32_t index); /* by `loaded` */
+struct queue_to { str sender, address, redirect, via, user; }; /* a recipient; sender: of the message */
+static inline struct queue_to queue_to(const struct index_queue_message *m, const struct index_queue_recipient *r)
+{
+    return (struct queue_to){ m->sender, r->address, r->redirect, r->via, r->user };
+}
 /* The destination of a recipient: key and limits in the schedule. 0 or -ENOMEM. */
-int queue_destination_of(struct store *s, str sender, str address, str redirect, uint32_t *out);
+int queue_destination_of(struct store *s, const struct queue_to *to, uint32_t *out);
 /* the same as text */
-int queue_destination_key(struct store *s, str sender, str address, str redirect, struct buf *out);
+int queue_destination_key(struct store *s, const struct queue_to *to, struct buf *out);
+bool queue_any_attached(const struct queue *q);
 int queue_schedule(struct store *s, const struct index_queue_item *i);
 int queue_load_all(struct store *s); /* ends `loading` */
 bool queue_is_open(const struct queue *q, uint64_t message, uint32_t index); /* in a job */
@@ -117,6 +126,14 @@ int queue_file(struct store *s, str log, uint64_t segment);
 void queue_file_forget(struct store *s, str log, uint64_t segment);
 
 uint64_t queue_durable(const struct store *s); /* records up to here are durable and came into effect */
+
+/* store_queue_via.c */
+enum queue_worker queue_worker_of(str via); /* n == 0: QUEUE_SENDS */
+/* Key and limits of the destination of a mechanism. */
+void queue_via_destination(const struct queue_to *to, struct buf *key, struct schedule_limits *out);
+/* Of a job that runs a command: what the message's record says of the client, in the arena. What cannot be read stays
+ * empty. */
+void queue_via_client(struct arena *a, const struct index_queue_message *m, struct queue_job *j);
 
 /* store_queue_message.c */
 int queue_message_add(struct queue *q, const struct index_queue_message *m, const struct index_queue_recipient *list,

@@ -66,8 +66,8 @@ static void test_a_job_lost_while_loading(void **state)
     assert_int_equal(store_queue_configure(p->w.store, p->conf), 0);
     assert_int_equal(store_queue_run(p->w.store), 0);
     assert_int_equal(store_queue_wait(p->w.store), 0); /* it still reads */
-    store_queue_detach(p->w.store);
-    assert_int_equal(store_queue_attach(p->w.store, NULL, 0, true), 0);
+    store_queue_detach(p->w.store, QUEUE_SENDS);
+    assert_int_equal(store_queue_attach(p->w.store, QUEUE_SENDS, NULL, 0, true), 0);
     run(p);
     jump_ms = 62000;
     run(p);

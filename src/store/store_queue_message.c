@@ -15,7 +15,7 @@ static size_t text_bytes(const struct index_queue_message *m, const struct index
     size_t bytes = m->sender.n + m->envid.n;
     for (size_t i = 0; i < n; i++)
         bytes += list[i].address.n + list[i].original.n + list[i].orcpt.n + list[i].sender.n + list[i].alias.n +
-                 list[i].redirect.n;
+                 list[i].redirect.n + list[i].via.n + list[i].user.n;
     return bytes;
 }
 
@@ -39,6 +39,8 @@ static void keep_texts(char *at, struct queue_message *q)
         keep(&at, &r->sender);
         keep(&at, &r->alias);
         keep(&at, &r->redirect);
+        keep(&at, &r->via);
+        keep(&at, &r->user);
         r->status = r->text = r->mta = r->tls = STR_NONE; /* the index has them */
         q->left += r->state != QUEUE_STATE_FINAL;
     }

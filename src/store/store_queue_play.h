@@ -10,6 +10,8 @@ struct job_copy {
     uint64_t id, message;
     uint32_t n, indexes[100], attempt;
     char to[64], sender[64], prefix[128], content[32], destination[64], redirect[64];
+    char via[64], user[64], helo[64], original[64];
+    enum queue_worker worker;
 };
 
 struct play {
@@ -18,6 +20,7 @@ struct play {
     struct job_copy jobs[JOBS];
     size_t n_jobs, n_done;
     uint64_t done[JOBS];
+    unsigned done_to[QUEUE_WORKERS];
     struct { uint64_t message, event; uint8_t kind; size_t n; char to[64], text[128]; bool last_resort; } dsn[16];
     size_t n_dsn;
     bool refuse;
@@ -46,13 +49,20 @@ static inline bool take_job(void *arg, const struct queue_job *j)
     put(c->prefix, sizeof(c->prefix), j->prefix);
     put(c->destination, sizeof(c->destination), j->destination);
     put(c->redirect, sizeof(c->redirect), j->redirect);
+    put(c->via, sizeof(c->via), j->via);
+    put(c->user, sizeof(c->user), j->user);
+    put(c->helo, sizeof(c->helo), j->client_helo);
+    put(c->original, sizeof(c->original), j->recipients[0].original);
+    c->worker = j->worker;
+    assert_int_equal(j->received_us > 0, 1);
     assert_true(pread(j->fd, c->content, MIN(j->content_len, (uint64_t)31), (off_t)j->offset) >= 0);
     return true;
 }
 
-static inline void take_done(void *arg, uint64_t job)
+static inline void take_done(void *arg, enum queue_worker worker, uint64_t job)
 {
     struct play *p = arg;
+    p->done_to[worker]++;
     p->done[p->n_done++ % JOBS] = job;
 }
 
@@ -120,7 +130,7 @@ static inline struct play *play_begin(void)
     play_store(p);
     assert_int_equal(store_log_attach(p->w.store, S("in"), receive_log_first_segment(p->w.log)), 0);
     assert_int_equal(store_flush(p->w.store), 0);
-    assert_int_equal(store_queue_attach(p->w.store, NULL, 0, true), 0);
+    assert_int_equal(store_queue_attach(p->w.store, QUEUE_SENDS, NULL, 0, true), 0);
     return p;
 }
 
@@ -138,7 +148,7 @@ static inline void restart(struct play *p)
     p->n_jobs = p->n_done = p->n_dsn = 0;
     play_store(p);
     assert_int_equal(store_log_attach(p->w.store, S("in"), receive_log_first_segment(p->w.log)), 0);
-    assert_int_equal(store_queue_attach(p->w.store, NULL, 0, true), 0);
+    assert_int_equal(store_queue_attach(p->w.store, QUEUE_SENDS, NULL, 0, true), 0);
 }
 
 static inline void run(struct play *p)
@@ -156,7 +166,7 @@ static inline void report(struct play *p, const struct job_copy *j, uint8_t outc
     for (uint32_t i = 0; i < j->n; i++)
         list[i] = (struct queue_result){ .index = j->indexes[i], .outcome = outcome, .code = code,
                                          .status = str_z(status), .text = str_z(text) };
-    struct queue_report r = { .job = j->id, .mta = S("mx.far.example [192.0.2.1]:25"),
+    struct queue_report r = { .job = j->id, .from = j->worker, .mta = S("mx.far.example [192.0.2.1]:25"),
                               .tls = S("TLS1.3"), .connect_ms = 10, .tls_ms = 20, .transfer_ms = 5, .list = list,
                               .n = j->n };
     assert_int_equal(store_queue_result(p->w.store, &r), 0);

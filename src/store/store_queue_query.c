@@ -127,7 +127,8 @@ static int walk_recipients(struct walk *w, const struct index_queue_message *m,
         if (queue_place(m->lsn, list[i].index) < w->q->page)
             continue;
         struct queue_seen x = { .m = m, .r = &list[i], .state = state_of(w->s->queue, &list[i]) };
-        if (queue_destination_key(w->s, m->sender, list[i].address, list[i].redirect, &key) < 0)
+        const struct queue_to to = queue_to(m, &list[i]);
+        if (queue_destination_key(w->s, &to, &key) < 0)
             return -ENOMEM;
         x.destination = buf_str(&key);
         if (fits(w->q, &x))
@@ -214,6 +215,8 @@ static int list_line(void *arg, const struct queue_seen *x)
     json_str(b, "recipient", r->address);
     if (r->alias.n)
         json_str(b, "alias", r->alias);
+    if (r->via.n)
+        json_str(b, "mechanism", str_first(r->via, 1000));
     json_str(b, "state", str_z(x->state));
     json_str(b, "outcome", str_z(r->outcome < QUEUE_OUTCOMES ? outcome_names[r->outcome] : ""));
     json_u64(b, "attempts", r->attempts);

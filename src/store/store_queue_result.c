@@ -106,7 +106,7 @@ static void defer(struct judged *j, struct queue_item *i, struct journal_attempt
 static void count(struct judged *j, uint8_t outcome)
 {
     struct store_queue_stats *stats = &j->s->queue->stats;
-    bool sent = outcome == QUEUE_RELAYED || outcome == QUEUE_RELAYED_NO_DSN;
+    bool sent = outcome == QUEUE_RELAYED || outcome == QUEUE_RELAYED_NO_DSN || outcome == QUEUE_DELIVERED;
     stats->sent += sent;
     stats->deferred += outcome == QUEUE_DEFERRED;
     stats->failed += outcome == QUEUE_FAILED;
@@ -126,14 +126,16 @@ static void judge(struct judged *j, struct queue_item *i, const struct queue_res
         return;
     i->decided = true;
     j->n++;
-    *x = (struct journal_attempt){ .index = i->index, .outcome = told->outcome, .code = told->code,
+    bool placed = told->outcome <= QUEUE_RELAYED_NO_DSN && j->o->worker == QUEUE_DELIVERS;
+    uint8_t outcome = placed ? QUEUE_DELIVERED : told->outcome;
+    *x = (struct journal_attempt){ .index = i->index, .outcome = outcome, .code = told->code,
                                    .attempts = i->attempts + 1, .status = str_first(told->status, QUEUE_STATUS_MAX),
                                    .text = str_first(told->text, QUEUE_TEXT_MAX) };
     i->attempts++;
-    if (told->outcome == QUEUE_DEFERRED)
+    if (outcome == QUEUE_DEFERRED)
         defer(j, i, x, r);
     else
-        owe(j, x, r, told->outcome);
+        owe(j, x, r, outcome);
     count(j, x->outcome);
     tell_attempt(j, x, r);
 }
@@ -232,9 +234,9 @@ int store_queue_result(struct store *s, const struct queue_report *report)
     struct queue_open *o = map_get(&q->jobs, str_of(&report->job, sizeof(report->job)));
     if (s->failed || !q->started)
         return s->failed;
-    if (!o || o->ticket || !o->attached) {
+    if (!o || o->ticket || !o->attached || o->worker != report->from) {
         if (!o)
-            q->hooks.done(q->hooks.arg, report->job); /* its message is gone, or it was told before */
+            q->hooks.done(q->hooks.arg, report->from, report->job); /* its message is gone, or it was told before */
         return 0;
     }
     int r = store_batch_full(s) ? store_make_way(s) : 0;
@@ -339,6 +341,8 @@ void queue_again(struct store *s, struct queue_open *o, const struct queue_item 
     item.sender = o->detail->m.sender;
     item.address = r->address;
     item.redirect = r->redirect;
+    item.via = r->via;
+    item.user = r->user;
     if (queue_schedule(s, &item) < 0)
         q->overflow = true; /* found in the index later */
 }
@@ -375,9 +379,9 @@ static void end_job(struct store *s, struct queue_open *o)
             o->detail->left -= o->detail->left > 0;
     }
     if (o->attached)
-        q->hooks.done(q->hooks.arg, o->id);
+        q->hooks.done(q->hooks.arg, o->worker, o->id);
     else
-        map_set(&q->ended, str_of(&o->id, sizeof(o->id)), q, NULL);
+        map_set(&q->ended, str_of(&o->id, sizeof(o->id)), &q->attached[o->worker], NULL);
     forget(s, o, o->verdict);
 }
 
@@ -388,7 +392,7 @@ static void as_recipient(const struct journal_queued *from, uint64_t lsn, uint32
         .message = lsn, .index = index, .group = from->group, .outcome = from->outcome, .notify = from->notify,
         .state = queue_is_final(from->outcome) ? QUEUE_STATE_FINAL : QUEUE_STATE_DUE, .owed = from->owed,
         .address = from->address, .original = from->original, .orcpt = from->orcpt, .sender = from->sender,
-        .alias = from->alias, .status = from->status, .text = from->text,
+        .alias = from->alias, .status = from->status, .text = from->text, .via = from->via, .user = from->user,
     };
 }
 
@@ -399,6 +403,7 @@ static int schedule_new_one(struct store *s, const struct queue_message *m, cons
     struct index_queue_item item = {
         .message = m->m.lsn, .received_us = m->m.received_us, .index = r->index, .group = r->group,
         .priority = m->m.priority, .notify = r->notify, .sender = m->m.sender, .address = r->address,
+        .via = r->via, .user = r->user,
     };
     q->stats.queued++;
     queue_tell(s, m, r, &e);
@@ -482,12 +487,14 @@ void queue_tell(struct store *s, const struct queue_message *m, const struct ind
     e->sender = m->m.sender;
     e->recipient = r->address;
     e->alias = r->alias;
+    e->via = r->via;
     q->hooks.event(q->hooks.arg, e);
 }
 
 /* Attaching */
 
-static struct queue_open *attach_job(struct store *s, const struct queue_attached *a, struct queue_message *m)
+static struct queue_open *attach_job(struct store *s, enum queue_worker worker, const struct queue_attached *a,
+                                     struct queue_message *m)
 {
     struct queue_open *o = calloc(1, sizeof(*o) + a->n * sizeof(o->items[0]));
     const struct index_queue_recipient *first = NULL;
@@ -496,12 +503,14 @@ static struct queue_open *attach_job(struct store *s, const struct queue_attache
     o->id = a->job;
     o->message = a->message;
     o->detail = m;
+    o->worker = worker;
     o->born = m->m.received_us / 1000;
     o->priority = m->m.priority;
     o->bounce = m->m.sender.n == 0;
     for (size_t i = 0; i < a->n; i++) {
         const struct index_queue_recipient *r = queue_message_recipient(m, a->indexes[i]);
-        if (!r || r->state == QUEUE_STATE_FINAL || item_of(o, a->indexes[i]) ||
+        if (!r || r->state == QUEUE_STATE_FINAL || queue_worker_of(r->via) != worker ||
+            item_of(o, a->indexes[i]) ||
             queue_is_open(s->queue, a->message, a->indexes[i]))
             continue; /* over, or somebody's already: nobody may have it twice */
         first = first ? first : r;
@@ -509,7 +518,8 @@ static struct queue_open *attach_job(struct store *s, const struct queue_attache
                                                 .warned = r->delay_told,
                                                 .held = r->state == QUEUE_STATE_HELD };
     }
-    if (first && queue_destination_of(s, m->m.sender, first->address, first->redirect, &o->destination) == 0) {
+    const struct queue_to to = first ? queue_to(&m->m, first) : (struct queue_to){ 0 };
+    if (first && queue_destination_of(s, &to, &o->destination) == 0) {
         o->group = first->group;
         return o;
     }
@@ -531,12 +541,12 @@ static enum schedule_choice take_attached(void *arg, uint32_t destination, uint6
 }
 
 /* A job of an earlier process of ours is still being sent: its recipients are not ours to lease. */
-static int adopt(struct store *s, const struct queue_attached *a)
+static int adopt(struct store *s, enum queue_worker worker, const struct queue_attached *a)
 {
     struct queue *q = s->queue;
     struct queue_message *m;
     int r = queue_message_get(s, a->message, &m);
-    struct queue_open *o = r == 1 ? attach_job(s, a, m) : NULL;
+    struct queue_open *o = r == 1 ? attach_job(s, worker, a, m) : NULL;
     if (!o)
         return MIN(r, 0); /* all is told already: done at once when its result comes */
     if (map_set(&q->jobs, str_of(&o->id, sizeof(o->id)), o, NULL) < 0) {
@@ -550,49 +560,56 @@ static int adopt(struct store *s, const struct queue_attached *a)
     return 0;
 }
 
-/* Jobs that who sends did not know of are due again. */
-static void release_lost(struct store *s)
+/* Jobs that the worker did not know of are due again. */
+static void release_lost(struct store *s, enum queue_worker worker)
 {
     struct queue *q = s->queue;
     struct queue_open *o;
     for (size_t at = 0; (o = map_next(&q->jobs, &at, NULL));)
-        if (!o->attached && !o->ticket)
+        if (o->worker == worker && !o->attached && !o->ticket)
             queue_release(s, o, SCHEDULE_NO_VERDICT, queue_now_ms(s) + 1000);
 }
 
-static void forget_ended(struct queue *q)
+static void forget_ended(struct queue *q, enum queue_worker worker)
 {
     str key;
-    for (size_t at = 0; map_next(&q->ended, &at, &key);)
-        map_take(&q->ended, key);
+    const void *whose;
+    for (size_t at = 0; (whose = map_next(&q->ended, &at, &key));)
+        if (whose == &q->attached[worker])
+            map_take(&q->ended, key);
 }
 
-int store_queue_attach(struct store *s, const struct queue_attached *list, size_t n, bool last)
+int store_queue_attach(struct store *s, enum queue_worker worker, const struct queue_attached *list, size_t n,
+                       bool last)
 {
     struct queue *q = s->queue;
     int r = 0;
     for (size_t i = 0; i < n && r == 0; i++) {
         struct queue_open *o = map_get(&q->jobs, str_of(&list[i].job, sizeof(list[i].job)));
         if (o)
-            o->attached = true;
-        else if (map_get(&q->ended, str_of(&list[i].job, sizeof(list[i].job))))
-            q->hooks.done(q->hooks.arg, list[i].job);
+            o->attached = o->attached || o->worker == worker;
+        else if (map_get(&q->ended, str_of(&list[i].job, sizeof(list[i].job))) == &q->attached[worker])
+            q->hooks.done(q->hooks.arg, worker, list[i].job);
         else
-            r = adopt(s, &list[i]);
+            r = adopt(s, worker, &list[i]);
     }
     if (r == 0 && last) {
-        release_lost(s);
-        forget_ended(q);
-        q->attached = true;
+        release_lost(s, worker);
+        forget_ended(q, worker);
+        q->attached[worker] = true;
+        if (q->schedule)
+            schedule_halt(q->schedule, worker, false, queue_now_ms(s));
     }
     return r;
 }
 
-void store_queue_detach(struct store *s)
+void store_queue_detach(struct store *s, enum queue_worker worker)
 {
     struct queue *q = s->queue;
     struct queue_open *o;
-    q->attached = false;
+    q->attached[worker] = false;
+    if (q->schedule)
+        schedule_halt(q->schedule, worker, true, queue_now_ms(s));
     for (size_t at = 0; (o = map_next(&q->jobs, &at, NULL));)
-        o->attached = false;
+        o->attached = o->attached && o->worker != worker;
 }

@@ -18,10 +18,23 @@
 #define RESULTS_MAX 1000
 #define COMMIT_MS 200
 
+static const enum role_id workers[QUEUE_WORKERS] = { [QUEUE_SENDS] = ROLE_SMTP_OUT, [QUEUE_DELIVERS] = ROLE_MDA };
+
+/* False: that role takes no jobs. */
+static bool worker_of(enum role_id peer, enum queue_worker *out)
+{
+    for (size_t w = 0; w < QUEUE_WORKERS; w++)
+        if (workers[w] == peer) {
+            *out = (enum queue_worker)w;
+            return true;
+        }
+    return false;
+}
+
 static bool give_job(void *arg, const struct queue_job *j)
 {
     struct store_queue_role *q = arg;
-    struct ipc_link *to = role_peer(q->role, ROLE_SMTP_OUT);
+    struct ipc_link *to = role_peer(q->role, workers[j->worker]);
     if (!to->open)
         return false;
     struct buf b = BUF(IPC_FRAME_MAX);
@@ -42,24 +55,33 @@ static bool give_job(void *arg, const struct queue_job *j)
     pack_u8(&b, j->body);
     pack_u8(&b, j->smtputf8);
     pack_u8(&b, j->requiretls);
+    pack_str(&b, j->via);
+    pack_str(&b, j->user);
+    pack_u64(&b, j->received_us);
+    pack_str(&b, j->client_address);
+    pack_str(&b, j->client_name);
+    pack_str(&b, j->client_helo);
+    pack_str(&b, j->client_protocol);
+    pack_str(&b, j->sasl_user);
     pack_u32(&b, (uint32_t)j->n);
     for (size_t i = 0; i < j->n; i++) {
         pack_u32(&b, j->recipients[i].index);
         pack_str(&b, j->recipients[i].address);
         pack_str(&b, j->recipients[i].orcpt);
         pack_u8(&b, j->recipients[i].notify);
+        pack_str(&b, j->recipients[i].original);
     }
     int r = ipc_send(to, IPC_JOB, &b, j->fd);
     buf_done(&b);
     return r == 0;
 }
 
-static void job_done(void *arg, uint64_t job)
+static void job_done(void *arg, enum queue_worker worker, uint64_t job)
 {
     struct store_queue_role *q = arg;
     struct buf b = BUF(64);
     pack_u64(&b, job);
-    ipc_send(role_peer(q->role, ROLE_SMTP_OUT), IPC_JOB_DONE, &b, -1);
+    ipc_send(role_peer(q->role, workers[worker]), IPC_JOB_DONE, &b, -1);
     buf_done(&b);
 }
 
@@ -123,6 +145,7 @@ static void say(void *arg, const struct queue_event *e)
     event_str(out, "recipient", e->recipient);
     event_u64(out, "queue_id", e->message);
     add_text(out, "alias", e->alias);
+    add_text(out, "mechanism", e->via);
     add_text(out, "destination", e->destination);
     if (e->dsn)
         event_str(out, "kind", str_z(e->dsn));
@@ -196,8 +219,9 @@ void store_queue_role_up(struct store_queue_role *q, enum role_id peer)
 
 void store_queue_role_down(struct store_queue_role *q, enum role_id peer)
 {
-    if (peer == ROLE_SMTP_OUT && q->store)
-        store_queue_detach(q->store);
+    enum queue_worker worker;
+    if (q->store && worker_of(peer, &worker))
+        store_queue_detach(q->store, worker);
 }
 
 /* An error of the store ends the role, never the peer. */
@@ -208,7 +232,7 @@ static int keep_error(struct store_queue_role *q, int r)
     return 0;
 }
 
-static int attach(struct store_queue_role *q, struct ipc_frame *f)
+static int attach(struct store_queue_role *q, enum queue_worker worker, struct ipc_frame *f)
 {
     bool last = unpack_u8(&f->in);
     uint32_t n = unpack_u32(&f->in);
@@ -229,14 +253,14 @@ static int attach(struct store_queue_role *q, struct ipc_frame *f)
         list[i].indexes = indexes;
     }
     bad = bad || !unpack_end(&f->in);
-    int r = bad ? -EBADMSG : keep_error(q, store_queue_attach(q->store, list, n, last));
+    int r = bad ? -EBADMSG : keep_error(q, store_queue_attach(q->store, worker, list, n, last));
     arena_done(&a);
     return r;
 }
 
-static int result(struct store_queue_role *q, struct ipc_frame *f)
+static int result(struct store_queue_role *q, enum queue_worker worker, struct ipc_frame *f)
 {
-    struct queue_report report = { .job = unpack_u64(&f->in) };
+    struct queue_report report = { .job = unpack_u64(&f->in), .from = worker };
     report.site_failed = unpack_u8(&f->in);
     report.mta = unpack_str(&f->in);
     report.tls = unpack_str(&f->in);
@@ -277,11 +301,14 @@ static int ask(struct store_queue_role *q, struct ipc_frame *f)
     return keep_error(q, r);
 }
 
-int store_queue_role_frame(struct store_queue_role *q, struct ipc_frame *f)
+int store_queue_role_frame(struct store_queue_role *q, enum role_id peer, struct ipc_frame *f)
 {
+    enum queue_worker worker = QUEUE_SENDS;
+    if (f->type != IPC_ASK && !worker_of(peer, &worker))
+        return -EBADMSG;
     switch (f->type) {
-    case IPC_JOB_ATTACH: return attach(q, f);
-    case IPC_JOB_RESULT: return result(q, f);
+    case IPC_JOB_ATTACH: return attach(q, worker, f);
+    case IPC_JOB_RESULT: return result(q, worker, f);
     case IPC_ASK: return ask(q, f);
     default: return -EBADMSG;
     }

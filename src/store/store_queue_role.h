@@ -1,4 +1,4 @@
-/* The queue in role store: jobs to role smtp-out and their results, DSN from role smtp-in, questions of the command
+/* The queue in role store: jobs to roles smtp-out and mda and their results, DSN from role smtp-in, questions of the command
  * line, and what the trace says of it. */
 #pragma once
 #include "io/role.h"
@@ -18,7 +18,7 @@ int store_queue_role_start(struct store_queue_role *q, struct role *r, struct st
 int store_queue_role_configure(struct store_queue_role *q, const struct conf *c);
 void store_queue_role_stop(struct store_queue_role *q);
 /* JOB_ATTACH, JOB_RESULT, ASK. */
-int store_queue_role_frame(struct store_queue_role *q, struct ipc_frame *f);
+int store_queue_role_frame(struct store_queue_role *q, enum role_id peer, struct ipc_frame *f);
 void store_queue_role_up(struct store_queue_role *q, enum role_id peer);
 void store_queue_role_down(struct store_queue_role *q, enum role_id peer);
 /* At the end of a turn, after what is durable was published: 0, or an error of the store. */

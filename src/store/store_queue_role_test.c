@@ -81,7 +81,7 @@ static void attach_sender(struct stage *s)
     play_send(s->p.peer[ROLE_SMTP_OUT], IPC_JOB_ATTACH, &b, -1);
 }
 
-struct job { uint64_t id, message; uint32_t index, attempt; char to[64]; };
+struct job { uint64_t id, message; uint32_t index, attempt; char to[64]; str via, user; };
 
 static struct job expect_job(struct stage *s, const char *content)
 {
@@ -103,12 +103,18 @@ static struct job expect_job(struct stage *s, const char *content)
     assert_int_equal(unpack_str(in).n, 0);
     for (int i = 0; i < 4; i++)
         assert_int_equal(unpack_u8(in), 0);
+    j.via = unpack_str(in);
+    j.user = unpack_str(in);
+    assert_true(unpack_u64(in) > 0);
+    for (int i = 0; i < 5; i++)
+        unpack_str(in);
     assert_int_equal(unpack_u32(in), 1);
     j.index = unpack_u32(in);
     str to = unpack_str(in);
     snprintf(j.to, sizeof(j.to), "%.*s", STR_ARG(to));
     unpack_str(in);
     unpack_u8(in);
+    unpack_str(in);
     assert_true(unpack_end(in) && s->p.fd >= 0 && length < sizeof(text));
     assert_int_equal(pread(s->p.fd, text, length, (off_t)offset), (ssize_t)length);
     assert_string_equal(text, content);

@@ -95,11 +95,11 @@ static void test_attach(void **state)
     send_one(p, "y@other.example");
     run(p);
     assert_int_equal(p->n_jobs, 2);
-    store_queue_detach(p->w.store);
+    store_queue_detach(p->w.store, QUEUE_SENDS);
     run(p);
     const struct queue_attached kept = { .job = p->jobs[1].id, .message = p->jobs[1].message,
                                          .indexes = p->jobs[1].indexes, .n = 1 };
-    assert_int_equal(store_queue_attach(p->w.store, &kept, 1, true), 0);
+    assert_int_equal(store_queue_attach(p->w.store, QUEUE_SENDS, &kept, 1, true), 0);
     run(p);
     assert_int_equal(p->n_jobs, 2); /* after a second */
     jump_ms = 1100;
@@ -118,7 +118,7 @@ static void test_attach(void **state)
     run(p);
     const struct queue_attached again[] = {
         { .job = third.id, .message = third.message, .indexes = third.indexes, .n = 1 }, kept };
-    assert_int_equal(store_queue_attach(p->w.store, again, 2, true), 0);
+    assert_int_equal(store_queue_attach(p->w.store, QUEUE_SENDS, again, 2, true), 0);
     run(p);
     assert_int_equal(p->n_jobs, 0);
     report(p, &third, QUEUE_RELAYED, 250, "2.0.0", "ok");
@@ -348,7 +348,7 @@ static void test_attach_of_what_is_taken(void **state)
     const struct queue_attached lies[] = { { .job = 1, .message = far->message, .indexes = three, .n = 3 },
                                            { .job = 2, .message = far->message, .indexes = free_one, .n = 4 },
                                            { .job = 3, .message = 12345, .indexes = free_one, .n = 4 } };
-    assert_int_equal(store_queue_attach(p->w.store, lies, 3, false), 0);
+    assert_int_equal(store_queue_attach(p->w.store, QUEUE_SENDS, lies, 3, false), 0);
     for (uint64_t job = 1; job <= 3; job++) {
         struct queue_report r = { .job = job };
         assert_int_equal(store_queue_result(p->w.store, &r), 0);
@@ -365,11 +365,11 @@ static void test_attach_of_what_is_taken(void **state)
     jump_ms = 400000;
     run(p);
     assert_int_equal(p->n_jobs, 3);
-    store_queue_detach(p->w.store); /* held by nobody: the same index twice in one job */
+    store_queue_detach(p->w.store, QUEUE_SENDS); /* held by nobody: the same index twice in one job */
     const struct queue_attached twice = { .job = 9, .message = far->message, .indexes = (const uint32_t[]){ 2, 2, 2 },
                                           .n = 3 };
-    assert_int_equal(store_queue_attach(p->w.store, NULL, 0, true), 0);
-    assert_int_equal(store_queue_attach(p->w.store, &twice, 1, true), 0);
+    assert_int_equal(store_queue_attach(p->w.store, QUEUE_SENDS, NULL, 0, true), 0);
+    assert_int_equal(store_queue_attach(p->w.store, QUEUE_SENDS, &twice, 1, true), 0);
     struct queue_report r = { .job = 9 };
     assert_int_equal(store_queue_result(p->w.store, &r), 0);
     run(p);

@@ -513,7 +513,7 @@ static int asked(struct store_role *sr, struct ipc_frame *f)
     uint64_t request = unpack_u64(&copy.in);
     str question = unpack_str(&copy.in);
     if (copy.in.bad || !mailbox_query_is(question))
-        return store_queue_role_frame(&sr->queue, f);
+        return store_queue_role_frame(&sr->queue, ROLE_MASTER, f);
     _cleanup_buf_ struct buf text = BUF(ROLE_ANSWER_MAX), account = BUF(ROLE_ANSWER_MAX);
     bool ok = false;
     int e = mailbox_query(sr->store, question, &text, &ok);
@@ -541,7 +541,7 @@ static int frame(struct role *r, enum role_id peer, struct ipc_frame *f)
     case IPC_COMPACT: return compact_asked(sr, f);
     case IPC_CARD: return card_maker_frame(&sr->cards, f);
     case IPC_ASK: return asked(sr, f);
-    case IPC_JOB_ATTACH: case IPC_JOB_RESULT: return store_queue_role_frame(&sr->queue, f);
+    case IPC_JOB_ATTACH: case IPC_JOB_RESULT: return store_queue_role_frame(&sr->queue, peer, f);
     default: return peer == ROLE_ACCESS ? mailbox_role_frame(&sr->mailboxes, f) : -EBADMSG;
     }
 }

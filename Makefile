@@ -9,9 +9,9 @@ V        := $(B)/$(VARIANT)
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 -Wvla -Wundef -Wno-missing-field-initializers -Werror
 HARD := -D_FORTIFY_SOURCE=2 -fstack-protector-strong -fstack-clash-protection -fcf-protection -ftrivial-auto-var-init=zero -fPIE
 CFLAGS_release := -O2 -g $(HARD)
-CFLAGS_asan    := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+CFLAGS_asan    := -O1 -g1 -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 LDFLAGS_release := -pie -Wl,-z,relro,-z,now
-LDFLAGS_asan    := -fsanitize=address,undefined
+LDFLAGS_asan    := -fsanitize=address,undefined -fuse-ld=gold
 CPPFLAGS += -Isrc -I$(V)/gen -D_GNU_SOURCE
 CFLAGS   += -std=gnu17 $(CFLAGS_$(VARIANT)) $(WARN)
 LDFLAGS  += $(LDFLAGS_$(VARIANT))
@@ -64,15 +64,17 @@ $(V)/$(1)/%_test: $(V)/$(1)/%_test.o $(call libs_of,$(1))
 	$$(call say,LD )$$(CC) $$(LDFLAGS) -o $$@ $$^ -lcmocka $$(LDLIBS)
 endef
 $(foreach l,$(LAYERS),$(eval $(call unit_rules,$(l))))
+# quick to compile: what is under test has all sanitizers, its tests need that of addresses alone
+$(B)/asan/%_test.o: CFLAGS_asan := -O0 -g1 -fsanitize=address -fno-omit-frame-pointer
 units: $(UNITS)
 unit-%: ; @$(MAKE) --no-print-directory $(filter $(V)/$*/%,$(UNITS)) && for t in $(filter $(V)/$*/%,$(UNITS)); do $$t || exit 1; done
 
 # fuzz targets: clang's libFuzzer, the sources of the rooms compiled anew with its instrumentation
-FUZZ_CFLAGS := -std=gnu17 -g -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+FUZZ_CFLAGS := -std=gnu17 -g1 -O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 define fuzz_rules
 $(B)/fuzz/$(1)/%_fuzz: src/$(1)/%_fuzz.c $(B)/fuzz/lib$(1).a $(foreach u,$(call reverse,$(USES_$(1))),$(B)/fuzz/lib$(u).a)
 	@mkdir -p $$(@D)
-	$$(call say,LD )clang $(CPPFLAGS) $(FUZZ_CFLAGS) -o $$@ $$^ $(LDLIBS)
+	$$(call say,LD )clang $(CPPFLAGS) $(FUZZ_CFLAGS) -fuse-ld=gold -o $$@ $$^ $(LDLIBS)
 $(B)/fuzz/lib$(1).a: $(patsubst src/%.c,$(B)/fuzz/%.o,$(call srcs_of,$(1)))
 	@rm -f $$@
 	$$(call say,AR )ar rcsD $$@ $$^
@@ -80,7 +82,7 @@ endef
 $(foreach l,$(LAYERS),$(eval $(call fuzz_rules,$(l))))
 $(B)/fuzz/%.o: src/%.c
 	@mkdir -p $(@D)
-	$(call say,CC )clang $(CPPFLAGS) -std=gnu17 -g -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -MMD -MP -c -o $@ $<
+	$(call say,CC )clang $(CPPFLAGS) -std=gnu17 -g1 -O1 -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -MMD -MP -c -o $@ $<
 fuzzers: $(FUZZERS)
 
 -include $(shell find $(B)/release $(B)/asan $(B)/fuzz -name '*.d' -type f 2>/dev/null)

@@ -1,8 +1,9 @@
 # The rooms of the house and what each may include (itself always). `make` builds one static library a room; a unit test
 # links only what its room may use; `make lint` checks every #include against this table. Arrows point one way.
-LAYERS := base message proto policy route conf io cards store session msa mta mda access auth admin
+LAYERS := base message proto policy route conf io cards store session msa mta mda access auth admin drop
 
 USES_base    :=
+USES_drop    :=
 USES_message := base
 USES_proto   := base message
 USES_policy  := base message

@@ -12,8 +12,10 @@
 A test passes when it returns, is skipped by harness.skip(reason), and fails by any exception. The program under test is
 $POSTHOUSE (default: build/posthouse). Everything listens on 127.0.0.1 only.
 """
+import atexit
 import contextlib
 import ctypes
+import functools
 import inspect
 import json
 import os
@@ -243,6 +245,17 @@ class Lines:
             return False
 
 
+# {(program, domain): (folder, base port)}: what quickstart made for the first instance; the next ones get a copy, keys and passwords too
+templates = {}
+
+
+@functools.cache
+def template_folder():
+    folder = tempfile.mkdtemp(prefix="posthouse-templates-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 class Instance:
     """A fresh instance in a folder of its own, started by `with` (or start()), gone afterwards.
 
@@ -308,14 +321,27 @@ class Instance:
 
     def quickstart(self):
         self.base = free_base()
-        code, out, err = program(self.binary, "quickstart", "--local", self.dir, "--base-port", self.base, "--domain",
-                                 self.domain)
-        assert code == 0, f"quickstart: {code} {out}{err}"
+        made = templates.get((self.binary, self.domain))
+        if made:
+            self.copy_template(*made)
+        else:
+            code, out, err = program(self.binary, "quickstart", "--local", self.dir, "--base-port", self.base, "--domain",
+                                     self.domain)
+            assert code == 0, f"quickstart: {code} {out}{err}"
+            folder = os.path.join(template_folder(), str(len(templates)))
+            subprocess.run(["cp", "-a", self.dir, folder], check=True)
+            templates[self.binary, self.domain] = folder, self.base
         self.passwords = {}
         with open(os.path.join(self.dir, "accounts.txt")) as f:
             for line in f:
                 address, password = line.split()
                 self.passwords[address] = self.passwords[address.split("@")[0]] = password
+
+    def copy_template(self, folder, base):
+        subprocess.run(["cp", "-a", folder, self.dir], check=True)
+        text, n = re.subn(r"(?m)^(listen \S+ \S+:)(\d+)", lambda m: f"{m[1]}{int(m[2]) - base + self.base}", self.read("posthouse.conf"))
+        assert n == len(SERVICES), f"{n} listeners in the file that quickstart wrote"
+        self.write("posthouse.conf", text)
 
     def edit(self):
         for name, text in self.files.items():

@@ -460,6 +460,22 @@ def test_the_store_restarts():
         eventually(lambda: works(house), 10, "log-in works again")
 
 
+def test_a_box_at_hand_opens_its_segments():
+    """The second session finds the mailbox that role access has kept, and reads bodies from segments that nobody has opened for it yet."""
+    with Instance(settings={"log_segment_size": "1M"}) as house:
+        sent = [house.send("alice", f"{n} " + "line of a long body\n" * 20000, f"large {n}") for n in range(4)]
+        house.wait_for(len(sent))
+        house.restart()
+        with connect(house) as c:
+            equal(c.ok("SELECT INBOX").numbered("EXISTS"), [(len(sent),)])
+            c.ok("LOGOUT")
+        with connect(house) as c:
+            equal(c.ok("SELECT INBOX").numbered("EXISTS"), [(len(sent),)])
+            for n, message in enumerate(sent):
+                (_, got), = c.ok(f"FETCH {n + 1} BODY.PEEK[]").fetched()
+                assert got["BODY[]"].endswith(message.decode()), f"message {n + 1}: {len(got['BODY[]'])} octets, {len(message)} were sent"
+
+
 def works(house):
     try:
         with connect(house) as c:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Roles die by SIGKILL at a system call of their own, under load, and no acknowledged message is lost (DESIGN 1).
 
-    SEED=N        repeats a run (each run prints its seed)      ROUNDS=N     rounds of test_kill (default 20)
+    SEED=N        repeats a run (each run prints its seed)      ROUNDS=N     rounds of test_kill (default 12)
     kill_test.py --expect-loss    turns test_kill round: it passes if a loss is found ($POSTHOUSE is a broken build)
 
 A SIGKILL takes nothing from the page cache: it shows an acknowledgement before the write, not one before the sync.
@@ -25,7 +25,7 @@ import ledger
 from harness import BINARY, ROOT
 
 SEED = int(os.environ.get("SEED", random.getrandbits(32)))
-ROUNDS = int(os.environ.get("ROUNDS", 20))
+ROUNDS = int(os.environ.get("ROUNDS", 12))
 USERS = ["alice", "bob", "carol"]
 BIG = 10000 * ledger.KB
 SYSCALLS = {  # role: (seen all the time, seen now and then)

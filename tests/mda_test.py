@@ -5,10 +5,6 @@ import mailbox
 import os
 import pwd
 import re
-import shlex
-import shutil
-import stat
-import tempfile
 import time
 
 import harness
@@ -73,6 +69,179 @@ def test_each_mechanism():
         assert os.path.getsize(house.mail + "/allcopy") > 100
         match(house.wait_for(1)[0], "Subject: all")
         equal(oct(os.stat(house.mail + "/box").st_mode & 0o777), "0o600", "mode")
+
+
+def deferred_then(house, mend, what):
+    """The mail waits until mend() was called, then it is delivered."""
+    eventually(lambda: house.mda()["deferred"] >= 1, 10, f"{what}: deferred")
+    equal(house.queued(), 1, "queued")
+    mend()
+    eventually(lambda: house.queued() == 0, 10, f"{what}: delivered after it was mended")
+
+
+def test_what_is_mended_is_delivered():
+    """A folder that is not there, or that may not be written to: mail waits, and nobody gets a bounce."""
+    with House(aliases="dir: MAIL/sub/dir/\nbox: mbox:MAIL/closed/box\n") as house:
+        house.send("dir")
+        def make():
+            path = house.mail + "/sub"
+            os.mkdir(path, 0o700)
+            if ROOT:
+                os.chown(path, pwd.getpwnam(house.user).pw_uid, -1)
+        deferred_then(house, make, "no folder")
+        equal(len(maildir(house.mail + "/sub/dir")), 1)
+        match(house.log(), r"event=deferred .*mechanism=\S*/sub/dir/")
+
+
+def test_users():
+    """Mail for two users is written by them; unknown and forbidden users make it wait."""
+    if not ROOT:
+        skip("only root delivers as other users")
+    with House(accounts=("first", "second", "low", "root", "typo"), start=False) as house:
+        text = house.read("accounts")
+        for name in ("first", "second", "low", "root", "typo"):
+            line = next(n for n in text.splitlines() if n.startswith(name + "@"))
+            user = {"first": FIRST, "second": SECOND, "low": "daemon", "root": "root", "typo": "nosuchuser"}[name]
+            folder = house.folder("home-" + name, user if user not in ("nosuchuser",) else "nobody")
+            text = text.replace(line, f"{line} user={user} deliver=maildir:{folder}/Maildir")
+        house.write("accounts", text)
+        house.start()
+        for name in ("first", "second"):
+            house.send(name)
+        eventually(lambda: house.mda()["delivered"] == 2, 10, "delivered")
+        for name, user in (("first", FIRST), ("second", SECOND)):
+            file = glob.glob(os.path.join(house.parent, "home-" + name, "Maildir", "new", "*"))
+            equal(len(file), 1, name)
+            equal(os.stat(file[0]).st_uid, pwd.getpwnam(user).pw_uid, "owner")
+        equal(house.mda()["other_users"], 1)
+        for name, why in (("root", "who is root"), ("typo", "there is no system user nosuchuser")):
+            house.send(name)
+            eventually(lambda: why in house.log(), 10, why)
+        equal(house.mda()["failed"], 0, "failed")
+
+
+def worker(house, name):
+    """Process ids of the children of role mda with this name."""
+    found = []
+    for pid in harness.children(house.pids()["mda"]):
+        with open(f"/proc/{pid}/status") as f:
+            if match(f.read(), r"Name:\s(\S+)")[1] == name:
+                found.append(pid)
+    return found
+
+
+def test_sandbox_of_a_worker():
+    with House(aliases="dir: MAIL/dir/\n") as house:
+        house.send("dir")
+        eventually(lambda: house.mda()["delivered"] == 1, 10, "delivered")
+        (pid,) = worker(house, "ph-mda-file")
+        with open(f"/proc/{pid}/status") as f:
+            text = f.read()
+        for line in (r"Seccomp:\s2", r"NoNewPrivs:\s1", r"CapEff:\s0{16}\n", r"CapPrm:\s0{16}\n"):
+            match(text, line)
+        open_files = os.listdir(f"/proc/{pid}/fd")
+        equal(len(os.listdir(f"/proc/{pid}/task")), 1, "threads")
+        assert len(open_files) <= 8, open_files
+
+
+def test_exit_status_and_output():
+    """The sender's bounce says what the command printed; a temporary status makes mail wait; the environment is the recipient's."""
+    script = "echo 5.7.1 no thanks, $RECIPIENT; exit 69"
+    aliases = (f"no: \"|sh -c '{script}'\"\nlater: \"|sh -c 'test -e MAIL/now || exit 75; env > MAIL/env; pwd >> MAIL/env'\"\n"
+               "slow: \"|sleep 60\"\ngone: \"|/no/such/program\"\nlazy: \"|true\"\n")
+    with House(aliases=aliases, settings={"mda_command_timeout": "1s"}) as house:
+        house.send("no", sender=house.address("alice"), user="alice", service="submission")
+        text = house.wait_for(1, "alice", 10)[0].decode()
+        match(text, r"Status: 5\.7\.1")
+        match(text, r"no thanks, no@posthouse\.test")
+        house.send("lazy", "x" * 70 + "\n" + "y\n" * 100000)
+        eventually(lambda: house.mda()["delivered"] == 1, 10, "a command that reads nothing")
+        house.send("later")
+        eventually(lambda: house.mda()["deferred"] >= 1, 10, "75")
+        with open(house.mail + "/now", "w"):
+            pass
+        eventually(lambda: house.mda()["delivered"] == 2, 10, "delivered")
+        with open(house.mail + "/env") as f:
+            env = f.read()
+        for line in ("SENDER=someone@elsewhere.example", "RECIPIENT=later@posthouse.test", "LOCAL=later", "DOMAIN=posthouse.test",
+                     f"USER={house.user}", f"LOGNAME={house.user}", "PATH=/usr/local/bin:/usr/bin:/bin", "CLIENT_ADDRESS=127.0.0.1"):
+            assert line + "\n" in env, f"{line} is not in {env}"
+        assert "POSTHOUSE" not in env and "SSH" not in env, env
+        for name, why in (("slow", "did not end within 1 s"), ("gone", "/no/such/program cannot be run: No such file")):
+            house.send(name)
+            eventually(lambda: why in house.log(), 10, why)
+
+
+def test_forward():
+    """~/.forward of a system user: a command, a Maildir, the own mailbox, an address; and what counts without one."""
+    if not ROOT:
+        skip("only root delivers as other users")
+    with House(accounts=("first",), start=False) as house:
+        # a home that passwd names is needed: this test looks at the fallback alone, the file itself is in src/mda/mda_forward_test.c
+        text = house.read("accounts")
+        line = next(n for n in text.splitlines() if n.startswith("first@"))
+        folder = house.folder("home-first", FIRST)
+        house.write("accounts", text.replace(line, f"{line} user={FIRST} deliver=forward deliver=mbox:{folder}/box"))
+        house.start()
+        house.send("first")
+        eventually(lambda: house.mda()["delivered"] == 1 or house.mda()["deferred"], 10, "done")
+        if os.path.isdir(pwd.getpwnam(FIRST).pw_dir):
+            equal(len(mbox(folder + "/box")), 1)
+        else:
+            equal(house.mda()["delivered"], 0)
+
+
+def test_killed_in_the_middle():
+    """kill -9 of workers, of role mda, of the store: nothing is lost, and doubled at most what was at hand when one was killed."""
+    with House(aliases="dir: MAIL/dir/\n") as house:
+        total, kills = 120, 0
+        for number in range(total):
+            house.send("dir", f"number {number}", subject=f"n{number}")
+            if number % 15 == 7:
+                pids = worker(house, "ph-mda-file")
+                if pids and number % 2:
+                    os.kill(pids[0], 9)
+                else:
+                    house.kill(("mda", "store", "mda")[number // 15 % 3])
+                    eventually(lambda: "mda" in house.status()["roles"] and "store" in house.status()["roles"], 10, "back")
+                kills += 1
+        def subjects():
+            found = re.findall(r"\nSubject: n(\d+)\n", "".join(m.decode() for m in maildir(house.mail + "/dir")))
+            return sorted(int(n) for n in found)
+        eventually(lambda: house.queued() == 0 and set(subjects()) == set(range(total)), 20, "all there")
+        assert len(subjects()) - total <= 15 * kills, "doubles"
+        equal([n for n in os.listdir(house.mail + "/dir/tmp") if time.time() - os.stat(f"{house.mail}/dir/tmp/{n}").st_mtime > 200000], [])
+
+
+def test_a_recipient_who_loses_his_rights():
+    with House(aliases="dir: MAIL/dir/\n") as house:
+        house.send("dir")
+        eventually(lambda: house.mda()["delivered"] == 1, 10, "the first")
+        os.chmod(house.mail + "/dir/new", 0o777)
+        house.send("dir")
+        deferred_then(house, lambda: os.chmod(house.mail + "/dir/new", 0o700), "others may write there")
+        equal(len(maildir(house.mail + "/dir")), 2)
+
+
+def test_stopping_ends_commands():
+    """Stop while a command runs: the command is ended, and its message is delivered after the next start."""
+    with House(aliases="slow: \"|sh -c 'cat > MAIL/got; test -e MAIL/now || sleep 61'\"\n") as house:
+        house.send("slow")
+        eventually(lambda: house.mda()["delivery_commands"] == 1 and os.path.exists(house.mail + "/got"), 10, "it runs")
+        house.stop()
+        equal([p for p in glob.glob("/proc/[0-9]*/cmdline") if b"sleep\x0061" in read(p)], [], "left behind")
+        with open(house.mail + "/now", "w"):
+            pass
+        house.start()
+        eventually(lambda: house.queued() == 0, 10, "delivered")
+
+
+def read(path):
+    try:
+        with open(path, "rb") as f:
+            return f.read()
+    except OSError:
+        return b""
 
 
 if __name__ == "__main__":

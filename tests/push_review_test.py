@@ -60,8 +60,8 @@ def test_smtp_in_dies_while_it_makes_notices():
         a.check("queue", "resume", "sink.test")
         for wait in (0, 0.02, 0.05, 0.1, 0.2, 0.3):
             time.sleep(wait)
-            a.kill("smtp-in")
-            eventually(lambda: a.status()["roles"].get("smtp-in"), 10, "smtp-in is back")
+            old = a.kill("smtp-in")
+            eventually(lambda: a.pids().get("smtp-in", old) != old, 20, "smtp-in is back")
         a.empty(20)
 
         def told():

@@ -131,6 +131,7 @@ def test_sender_rights():
                 ("only-alice@posthouse.test", mine), ("chain@posthouse.test", "From: chain@posthouse.test"),
                 ("ALICE@Posthouse.Test", "From: ALICE@posthouse.TEST"), ("alice@posthouse.test", "From: alice"),
                 ("alice@posthouse.test", "Subject: no From at all"),
+                ("alice@posthouse.test", mine + "\nResent-From: only-alice@posthouse.test\nResent-Sender: alice@posthouse.test"),
                 ("alice@posthouse.test", "From: only-alice@posthouse.test, alice@posthouse.test\nSender: alice@posthouse.test"),
                 ("postmaster@posthouse.test", mine)]:
             got = submit(house, "alice", sender, header)
@@ -144,6 +145,9 @@ def test_sender_rights():
                 ("alice@posthouse.test", "From: \"alice@posthouse.test\" <bob@posthouse.test>"),
                 ("alice@posthouse.test", "From: a group: alice@posthouse.test, bob@posthouse.test;"),
                 ("alice@posthouse.test", mine + "\nSender: bob@posthouse.test"),
+                ("alice@posthouse.test", mine + "\nResent-From: bob@posthouse.test"),
+                ("alice@posthouse.test", "Resent-From: alice\nResent-From: president@elsewhere.example\n" + mine),
+                ("alice@posthouse.test", mine + "\nResent-From: alice@posthouse.test\nResent-Sender: bob@posthouse.test"),
                 ("alice@posthouse.test", mine + "\nFrom: bob@posthouse.test"),
                 ("alice@posthouse.test", "From : bob@posthouse.test\n" + mine),
                 ("alice@posthouse.test", "From:\n bob@posthouse.test"),

@@ -10,7 +10,7 @@ import time
 import harness
 from harness import Instance, StartFailed, alive, children, equal, eventually, match
 
-ROLES = ("smtp-in", "store", "access", "auth", "smtp-out", "dns", "keys", "cards")
+ROLES = ("smtp-in", "store", "access", "auth", "smtp-out", "dns", "keys", "cards", "mda")
 
 
 class Load:

@@ -10,6 +10,16 @@
 enum { BOXES_MAX = 100000, CHANGES_MAX = 1000000 };
 #define TEXTS_MAX ((size_t)1 << 32)
 
+/* A change of flags that the box has and of which the store may not know yet. */
+struct box_ahead {
+    uint64_t number, lsn;    /* lsn 0: it has not said */
+    struct box_flagging how;
+    uint16_t by;
+    struct box_ahead *next;
+    size_t n;
+    struct { uint32_t first, last; } uids[];
+};
+
 static str key_of(const uint64_t *id) { return str_of(id, sizeof(*id)); }
 
 void boxes_init(struct boxes *b, const uint8_t key[16], void (*forget)(void *arg, uint64_t id), void *arg)
@@ -50,6 +60,21 @@ static void set_gone(struct box *b)
     b->gone = true;
 }
 
+/* Changes of flags that the store has staged up to there (UINT64_MAX: all): the feed speaks for them now. */
+static void drop_ahead(struct box *b, uint64_t lsn)
+{
+    struct box_ahead *a;
+    while ((a = b->ahead) && (lsn == UINT64_MAX || (a->lsn && a->lsn <= lsn))) {
+        b->came.lsn = a->lsn;
+        b->came.by = a->by;
+        b->ahead = a->next;
+        b->n_ahead -= a->n;
+        free(a);
+    }
+    if (!b->ahead)
+        b->ahead_end = &b->ahead;
+}
+
 static void box_free(struct box *b)
 {
     struct boxes *all = b->all;
@@ -64,6 +89,7 @@ static void box_free(struct box *b)
     all->n_messages -= b->n;
     for (size_t i = 0; i < b->n_keywords; i++)
         free(b->keywords[i]);
+    drop_ahead(b, UINT64_MAX);
     arena_done(&b->texts);
     sort_ranks_release(b->ranks);
     close_file(&b->map_fd);
@@ -210,6 +236,7 @@ static struct box *box_new(struct boxes *all, uint64_t id, str account, str name
     b->id = id;
     b->texts = ARENA(TEXTS_MAX);
     b->map_fd = b->cards_fd = -1;
+    b->ahead_end = &b->ahead;
     b->account = str_dupz(account);
     b->name = str_dupz(name);
     b->next = all->first;
@@ -353,7 +380,7 @@ static void forget_changes(struct box *b)
     }
 }
 
-static int note_change(struct box *b, const struct box_message *m, bool expunged, uint64_t lsn)
+static int note_change(struct box *b, const struct box_message *m, bool expunged, uint64_t lsn, uint16_t by)
 {
     if (!b->views)
         return 0;
@@ -370,7 +397,7 @@ static int note_change(struct box *b, const struct box_message *m, bool expunged
         }
     }
     b->changes[b->n_changes++] = (struct box_change){ .index = (uint32_t)(m - b->messages), .expunged = expunged,
-                                                      .lsn = lsn };
+                                                      .by = by, .lsn = lsn };
     return 0;
 }
 
@@ -383,31 +410,57 @@ static int on_arrived(struct box *b, struct feed_item *f)
     return r;
 }
 
-static int set_flags(struct box *b, struct box_message *m, uint8_t flags, uint64_t keywords,
-                     const struct box_flagging *f)
+struct flags { uint8_t system; uint64_t keywords; };
+
+static struct flags flags_of(const struct box_message *m) { return (struct flags){ m->flags, m->keywords }; }
+
+static bool same_flags(struct flags a, struct flags b) { return a.system == b.system && a.keywords == b.keywords; }
+
+static struct flags changed_flags(struct flags old, const struct box_flagging *f)
 {
-    m->flags = flags;
-    m->keywords = keywords;
-    m->modseq = f->modseq;
-    if (!(flags & IMAP_SEEN))
+    switch (f->op) {
+    case IMAP_STORE_SET: return (struct flags){ f->flags, f->keywords };
+    case IMAP_STORE_ADD: return (struct flags){ old.system | f->flags, old.keywords | f->keywords };
+    default: return (struct flags){ old.system & (uint8_t)~f->flags, old.keywords & ~f->keywords };
+    }
+}
+
+static void set_flags(struct box *b, struct box_message *m, struct flags flags)
+{
+    m->flags = flags.system;
+    m->keywords = flags.keywords;
+    if (!(flags.system & IMAP_SEEN))
         b->unseen_from = MIN(b->unseen_from, (size_t)(m - b->messages));
-    return note_change(b, m, false, f->lsn);
+}
+
+/* What a message has by the changes that are still ahead of the store. */
+static struct flags flags_ahead(const struct box *b, uint32_t uid, struct flags flags)
+{
+    for (const struct box_ahead *a = b->ahead; a; a = a->next)
+        for (size_t i = 0; i < a->n; i++)
+            if (uid >= a->uids[i].first && uid <= a->uids[i].last)
+                flags = changed_flags(flags, &a->how);
+    return flags;
 }
 
 static int on_flags(struct box *b, struct feed_item *f)
 {
-    uint32_t uid, flags;
+    uint32_t uid, system;
     uint64_t keywords;
     int r = 0;
     for (uint32_t i = 0; i < f->n && r == 0; i++) {
-        if (!feed_flags(f, &uid, &flags, &keywords))
+        if (!feed_flags(f, &uid, &system, &keywords))
             return -EBADMSG;
         struct box_message *m = message_of(b, uid);
         if (!m || m->gone || m->modseq > f->modseq) /* it was changed again since: box_flag() */
             continue;
-        if (m->modseq == f->modseq && m->flags == flags && m->keywords == keywords)
+        struct flags flags = flags_ahead(b, uid, (struct flags){ (uint8_t)system, keywords });
+        bool known = same_flags(flags, flags_of(m));
+        if (m->modseq == f->modseq && known)
             continue;
-        r = set_flags(b, m, (uint8_t)flags, keywords, &(struct box_flagging){ .lsn = f->lsn, .modseq = f->modseq });
+        set_flags(b, m, flags);
+        m->modseq = f->modseq;
+        r = note_change(b, m, false, f->lsn, known && b->came.lsn == f->lsn ? b->came.by : 0);
     }
     return r;
 }
@@ -417,15 +470,83 @@ void box_flag(struct box *b, const struct box_range *ranges, size_t n, const str
     for (size_t i = 0; i < n; i++)
         for (size_t at = ranges[i].first; at <= ranges[i].last && at < b->n; at++) {
             struct box_message *m = &b->messages[at];
-            bool set = f->op == IMAP_STORE_SET, add = f->op == IMAP_STORE_ADD;
-            uint8_t flags = set ? f->flags : add ? m->flags | f->flags : m->flags & (uint8_t)~f->flags;
-            uint64_t keywords = set ? f->keywords : add ? m->keywords | f->keywords : m->keywords & ~f->keywords;
-            if (m->gone || (flags == m->flags && keywords == m->keywords))
+            struct flags flags = changed_flags(flags_of(m), f);
+            if (m->gone || same_flags(flags, flags_of(m)))
                 continue;
-            set_flags(b, m, flags, keywords, f); /* without memory the feed tells it */
+            set_flags(b, m, flags);
+            m->modseq = f->modseq;
+            note_change(b, m, false, f->lsn, 0); /* without memory the feed tells it */
         }
     b->modseq = MAX(b->modseq, f->modseq);
     tell_views(b);
+}
+
+/* Sets the flags of the messages in a range. How many changed. */
+static size_t flag_range_ahead(struct box *b, struct box_range range, const struct box_flagging *f)
+{
+    size_t n = 0;
+    for (size_t at = range.first; at <= range.last && at < b->n; at++) {
+        struct box_message *m = &b->messages[at];
+        struct flags flags = changed_flags(flags_of(m), f);
+        if (m->gone || same_flags(flags, flags_of(m)))
+            continue;
+        set_flags(b, m, flags);
+        n++;
+    }
+    return n;
+}
+
+int box_flag_ahead(struct box_view *v, const struct box_range *ranges, size_t n, const struct box_flagging *f,
+                   uint64_t *out_number)
+{
+    struct box *b = v->box;
+    size_t changed = 0;
+    if (b->gone || b->n_ahead + n > BOX_AHEAD_MAX)
+        return -ENOBUFS;
+    struct box_ahead *a = calloc(1, sizeof(*a) + n * sizeof(a->uids[0]));
+    if (!a)
+        return -ENOMEM;
+    for (size_t i = 0; i < n; i++) {
+        changed += flag_range_ahead(b, ranges[i], f);
+        a->uids[i].first = b->messages[ranges[i].first].uid;
+        a->uids[i].last = b->messages[MIN(ranges[i].last, b->n - 1)].uid;
+    }
+    if (!changed) {
+        free(a);
+        return 0;
+    }
+    a->number = *out_number = ++b->all->last_ahead;
+    a->how = *f;
+    a->by = v->number;
+    a->n = n;
+    *b->ahead_end = a;
+    b->ahead_end = &a->next;
+    b->n_ahead += n;
+    return 1;
+}
+
+/* What is here is not what the store has: who looks at it is to come again. */
+static void spoil(struct box *b)
+{
+    set_gone(b);
+    if (b->views) {
+        tell_views(b);
+        return;
+    }
+    b->all->forget(b->all->arg, b->id);
+    box_free(b);
+}
+
+void box_ahead_taken(struct boxes *all, uint64_t id, uint64_t number, uint64_t lsn)
+{
+    struct box *b = boxes_find(all, id);
+    struct box_ahead *a = b ? b->ahead : NULL;
+    while (a && a->number != number)
+        a = a->next;
+    if (a && lsn)
+        a->lsn = lsn;
+    else if (a && !b->gone)
+        spoil(b);
 }
 
 static int on_expunged(struct box *b, struct feed_item *f)
@@ -440,7 +561,7 @@ static int on_expunged(struct box *b, struct feed_item *f)
             continue;
         m->gone = true;
         b->n_gone++;
-        r = note_change(b, m, true, f->lsn);
+        r = note_change(b, m, true, f->lsn, 0);
     }
     return r;
 }
@@ -498,6 +619,7 @@ int boxes_feed(struct boxes *all, uint64_t id, str item)
     int r = feed_decode(item, &f);
     if (r < 0 || !b || b->gone || f.lsn <= b->lsn)
         return r;
+    drop_ahead(b, f.lsn);
     r = apply(b, &f);
     b->modseq = MAX(b->modseq, f.modseq);
     if (r < 0) /* what is here is not what the store has */

@@ -26,9 +26,10 @@ struct box_message {
 };
 static inline uint64_t box_message_size(const struct box_message *m) { return m->prefix_len + m->content_len; }
 
-struct box_change { uint32_t index; bool expunged; uint64_t lsn; }; /* flags changed, or gone */
+struct box_change { uint32_t index; bool expunged; uint16_t by; uint64_t lsn; }; /* flags changed, or gone */
 
 struct box_view;
+struct box_ahead;
 struct sort_ranks;
 struct box {
     struct boxes *all;
@@ -44,7 +45,9 @@ struct box {
     struct arena texts;                    /* prefixes */
     struct sort_ranks *ranks;              /* access/sort_ranks.h */
     int map_fd, cards_fd; bool cards_asked; /* store/cards_file.h; -1: not there */
-    struct box_view *views;
+    struct box_view *views; uint16_t last_view;
+    struct box_ahead *ahead, **ahead_end; size_t n_ahead;  /* in the order of their making */
+    struct { uint64_t lsn; uint16_t by; } came;            /* the last of them whose feed came */
     uint64_t unused_since;                 /* loop_now() when the last view went */
     struct box *prev, *next;
 };
@@ -54,6 +57,7 @@ struct boxes { /* all that role access holds */
     struct map by_name;     /* account, NUL, name -> box; not of those that are gone */
     struct box *first;
     size_t n_messages;      /* of all */
+    uint64_t last_ahead;
     char logs[16][65]; size_t n_logs;
     void (*forget)(void *arg, uint64_t id); /* the store need not tell of it any more */
     void *arg;
@@ -76,6 +80,15 @@ int boxes_feed(struct boxes *b, uint64_t id, str item);
 struct box_flagging { uint8_t op, flags; uint64_t keywords, lsn, modseq; }; /* op: enum imap_store_op */
 struct box_range;
 void box_flag(struct box *b, const struct box_range *ranges, size_t n, const struct box_flagging *f);
+/* The same before the store has heard of it, for a view that needs no MODSEQ: it keeps the old one until the feed tells
+ * the new one, to all but this view. What the feed tells meanwhile of changes before this one does not undo it. 1 made:
+ * the store is to be told, and box_ahead_taken() what it says. 0: it changes nothing. -ENOBUFS, -ENOMEM: nothing done,
+ * ask the store and wait. */
+#define BOX_AHEAD_MAX 512 /* ranges that may be ahead of the store in one box */
+int box_flag_ahead(struct box_view *v, const struct box_range *ranges, size_t n, const struct box_flagging *f,
+                   uint64_t *out_number);
+/* The store has staged it as that record. 0: it did not, or not so: the box is not to be trusted. */
+void box_ahead_taken(struct boxes *b, uint64_t id, uint64_t number, uint64_t lsn);
 /* Frees boxes without views, the longest unused first, while there are more than that many messages in all or boxes
  * unused for longer than BOX_UNUSED_MS. Call now and then. */
 #define BOXES_MESSAGES_MAX ((size_t)2000000)
@@ -94,6 +107,7 @@ int box_put_flags(struct buf *out, const struct box *b, const struct box_message
 
 struct box_view {
     struct box *box;
+    uint16_t number;           /* in the box, never 0 */
     bool read_only;
     size_t shown;              /* messages [0, shown) were told by EXISTS */
     uint32_t *holes;

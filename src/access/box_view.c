@@ -88,7 +88,8 @@ int box_view_open(struct box_view *v, struct box *b, bool read_only)
     void (*changed)(struct box_view *) = v->changed;
     if (b->n_gone && !b->views)
         tidy(b);
-    *v = (struct box_view){ .box = b, .read_only = read_only, .changed = changed, .recent_from = b->recent };
+    b->last_view = (uint16_t)(b->last_view % UINT16_MAX + 1);
+    *v = (struct box_view){ .box = b, .number = b->last_view, .read_only = read_only, .changed = changed, .recent_from = b->recent };
     if (show(v) < 0) {
         free(TAKE(v->holes));
         v->box = NULL;
@@ -276,7 +277,8 @@ static uint32_t *changed(const struct box_view *v, uint64_t from, bool expunged,
         const struct box_change *c = &b->changes[i];
         if (c->expunged != expunged)
             continue;
-        list[n++] = 2 * c->index + (!expunged && v->silent_lsn && c->lsn == v->silent_lsn);
+        bool own = (v->silent_lsn && c->lsn == v->silent_lsn) || c->by == v->number;
+        list[n++] = 2 * c->index + (!expunged && own);
         sorted = sorted && (n == 1 || list[n - 2] <= list[n - 1]);
     }
     if (!sorted)

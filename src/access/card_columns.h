@@ -2,9 +2,9 @@
  * of question needs of each message (the structures, the subjects …). Cards never change, so a text that was once read
  * and found intact stays true for its mailbox and UID. Shared by all sessions; single-threaded.
  *
- * Bounded: CARD_COLUMNS_MAX bytes in all, 25 to 41 bytes a message and column besides its texts. When they are spent,
- * what was not used for CARD_COLUMNS_KEPT_MS makes room; what is in use stays, and the rest is read from the files as
- * if there were no columns, so that a walk through more than fits does not drive out all of it before it comes round. */
+ * Bounded: CARD_COLUMNS_MAX bytes in all. A message takes 27 to 39 bytes in a column besides its texts. When they are
+ * spent, what was not used for CARD_COLUMNS_KEPT_MS makes room; what is in use stays, and the rest is read from the
+ * files as if there were no columns, so that a walk through more than fits does not drive all of it out. */
 #pragma once
 #include "message/card_text.h"
 

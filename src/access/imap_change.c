@@ -21,7 +21,7 @@ struct change_state {
     uint32_t uidvalidity;
 };
 
-static struct change_state *state_of(struct imap_session *s) { return s->task.state; }
+static struct change_state *state_of(const struct imap_session *s) { return s->task.state; }
 
 static void free_state(struct imap_session *s)
 {
@@ -187,15 +187,33 @@ static bool may_be_early(const struct imap_session *s, const struct imap_store *
            known_keywords(s->view.box, &q->flags, &keywords);
 }
 
+static struct box_flagging flagging(const struct imap_session *s)
+{
+    const struct imap_store *q = &state_of(s)->command->store;
+    struct box_flagging f = { .op = (uint8_t)q->op, .flags = (uint8_t)(q->flags.system & ~(uint32_t)IMAP_RECENT) };
+    known_keywords(s->view.box, &q->flags, &f.keywords);
+    return f;
+}
+
 /* The store has taken it, and its feed comes later. */
 static void flag_now(struct imap_session *s, uint64_t lsn, uint64_t modseq)
 {
     const struct change_state *st = state_of(s);
-    const struct imap_store *q = &st->command->store;
-    struct box_flagging f = { .op = (uint8_t)q->op, .flags = (uint8_t)(q->flags.system & ~(uint32_t)IMAP_RECENT),
-                              .lsn = lsn, .modseq = modseq };
-    known_keywords(s->view.box, &q->flags, &f.keywords);
+    struct box_flagging f = flagging(s);
+    f.lsn = lsn;
+    f.modseq = modseq;
     box_flag(s->view.box, st->ranges + st->asked_from, st->at - st->asked_from, &f);
+}
+
+static void stored(struct imap_session *s)
+{
+    struct change_state *st = state_of(s);
+    if (st->command->store.silent) {
+        end_store(s);
+        return;
+    }
+    st->walk = (struct box_walk){ .view = &s->view, .ranges = st->ranges, .n = st->n };
+    s->task.step = put_unchanged;
 }
 
 static bool on_flagged(struct store_call *c, struct ipc_frame *f)
@@ -226,33 +244,72 @@ static bool on_flagged(struct store_call *c, struct ipc_frame *f)
     }
     if (st->failed.n)
         qsort(st->failed.p, st->failed.n / 4, 4, by_number);
-    if (st->command->store.silent) {
-        end_store(s);
-    } else {
-        st->walk = (struct box_walk){ .view = &s->view, .ranges = st->ranges, .n = st->n };
-        s->task.step = put_unchanged;
-    }
+    stored(s);
     imap_session_pump(s);
     return false;
 }
 
-static void ask_flags(struct imap_session *s)
+static void pack_flags(struct imap_session *s, struct buf *b, enum flag_early early)
 {
     const struct imap_store *q = &state_of(s)->command->store;
+    state_of(s)->asked_from = state_of(s)->at;
+    pack_u64(b, s->view.box->id);
+    pack_u8(b, (uint8_t)early);
+    pack_u8(b, (uint8_t)q->op);
+    pack_u32(b, q->flags.system & ~(uint32_t)IMAP_RECENT);
+    pack_u64(b, q->has_unchangedsince ? q->unchangedsince : UINT64_MAX);
+    pack_u32(b, (uint32_t)q->flags.n_keywords);
+    for (size_t i = 0; i < q->flags.n_keywords; i++)
+        pack_str(b, q->flags.keywords[i]);
+    pack_ranges(s, b);
+}
+
+static void ask_flags(struct imap_session *s)
+{
     struct buf b;
     imap_ask(s, &b);
-    state_of(s)->asked_from = state_of(s)->at;
-    pack_u64(&b, s->view.box->id);
-    pack_u8(&b, may_be_early(s, q));
-    pack_u8(&b, (uint8_t)q->op);
-    pack_u32(&b, q->flags.system & ~(uint32_t)IMAP_RECENT);
-    pack_u64(&b, q->has_unchangedsince ? q->unchangedsince : UINT64_MAX);
-    pack_u32(&b, (uint32_t)q->flags.n_keywords);
-    for (size_t i = 0; i < q->flags.n_keywords; i++)
-        pack_str(&b, q->flags.keywords[i]);
-    pack_ranges(s, &b);
+    pack_flags(s, &b, may_be_early(s, &state_of(s)->command->store) ? FLAG_EARLY : FLAG_DURABLE);
     if (!imap_ask_send(s, IPC_FLAG, &b, on_flagged))
         end(s);
+}
+
+/* A change that was answered before the store has heard of it. The session may be gone when it answers. */
+struct ahead { struct store_call call; uint64_t mailbox, number; };
+
+static bool on_ahead(struct store_call *c, struct ipc_frame *f)
+{
+    struct ahead *a = CONTAINER_OF(c, struct ahead, call);
+    struct access_role *access = CONTAINER_OF(c->calls, struct access_role, calls);
+    uint8_t verdict = f ? unpack_u8(&f->in) : MAILBOX_TROUBLE, last = f ? unpack_u8(&f->in) : 1;
+    uint64_t lsn = f ? unpack_u64(&f->in) : 0;
+    if (f) /* else all boxes go with the store */
+        box_ahead_taken(&access->boxes, a->mailbox, a->number, last && !f->in.bad && verdict == STORE_DONE ? lsn : 0);
+    free(a);
+    return false;
+}
+
+/* imap_flag_sync no, and nobody asks for MODSEQ: the box has the change at once, and the client its answer; the store
+ * hears of many together. False: the store is to be asked. */
+static bool flag_ahead(struct imap_session *s)
+{
+    struct change_state *st = state_of(s);
+    struct box_flagging f = flagging(s);
+    if (imap_server_condstore(s->engine) || !may_be_early(s, &st->command->store))
+        return false;
+    struct ahead *a = calloc(1, sizeof(*a));
+    int r = a ? box_flag_ahead(&s->view, st->ranges, st->n, &f, &a->number) : -ENOMEM;
+    if (r == 1) {
+        struct buf b;
+        a->mailbox = s->view.box->id;
+        a->call.answer = on_ahead;
+        store_call_begin(&s->access->calls, &a->call, &b, trace_id_str(&s->id));
+        pack_flags(s, &b, FLAG_AHEAD);
+        if (store_call_send_later(&a->call, IPC_FLAG, &b) < 0)
+            r = -EPIPE; /* the box goes with the store */
+    }
+    if (r != 1)
+        free(a);
+    return r >= 0;
 }
 
 static bool too_many_keywords(struct imap_session *s, const struct imap_flags *f)
@@ -269,7 +326,11 @@ static void store(struct imap_session *s, const struct imap_command *c)
 {
     if (read_only(s) || too_many_keywords(s, &c->store.flags))
         return;
-    if (begin(s, c, &c->store.set))
+    if (!begin(s, c, &c->store.set))
+        return;
+    if (flag_ahead(s))
+        stored(s);
+    else
         ask_flags(s);
 }
 

@@ -5,6 +5,7 @@
 #include <setjmp.h>
 #include <cmocka.h>
 #include "access/access_play.h"
+#include "store/mailbox_role.h"
 
 static const struct play_mail mail[] = { { "", "a" }, { "", "b" }, { "", "c" }, { "", "d" } }; /* UIDs 11 to 14 */
 
@@ -16,7 +17,14 @@ static void expect_ranges(struct role_play *p, const uint32_t *want, uint32_t n)
     assert_true(unpack_end(&p->in));
 }
 
-struct flag { uint8_t op; uint32_t system; uint64_t since; const char *keyword; uint32_t ranges[4], n; bool early; };
+struct flag {
+    uint8_t op;
+    uint32_t system;
+    uint64_t since;
+    const char *keyword;
+    uint32_t ranges[4], n;
+    enum flag_early early;
+};
 
 /* The next FLAG must be that: its number. */
 static uint64_t expect_flag(struct role_play *p, const struct flag *want)
@@ -79,7 +87,7 @@ static void test_store(void **state)
     play_stop(&p);
 }
 
-/* imap_flag_sync no: the answer comes before the feed, and the feed says nothing new then. */
+/* imap_flag_sync no, to one who asks for MODSEQ: the answer comes before the feed, which says nothing new then. */
 static void test_store_before_it_is_durable(void **state)
 {
     (void)state;
@@ -88,8 +96,10 @@ static void test_store_before_it_is_durable(void **state)
     play_access(&p, "imap_flag_sync no\n");
     play_imap(&p, &c);
     play_selected(&p, &c, mail, 4);
+    client_talk(&c, "e ENABLE CONDSTORE\r\n", "* ENABLED CONDSTORE");
+    client_until(&c, "e OK");
     client_send(&c, S("a UID STORE 11:12 +FLAGS (\\Flagged)\r\n"));
-    struct flag want = { 1, IMAP_FLAGGED, UINT64_MAX, NULL, { 11, 12 }, 1, true };
+    struct flag want = { 1, IMAP_FLAGGED, UINT64_MAX, NULL, { 11, 12 }, 1, FLAG_EARLY };
     uint64_t request = expect_flag(&p, &want);
     struct buf b = play_answer(request, STORE_DONE);
     pack_u8(&b, 1);
@@ -105,10 +115,85 @@ static void test_store_before_it_is_durable(void **state)
     client_send(&c, S("b NOOP\r\n"));
     client_expect(&c, "b OK");
     client_send(&c, S("c UID STORE 11 +FLAGS (new)\r\n")); /* which bit it gets is the store's to say */
-    want = (struct flag){ 1, 0, UINT64_MAX, "new", { 11, 11 }, 1, false };
+    want = (struct flag){ 1, 0, UINT64_MAX, "new", { 11, 11 }, 1, FLAG_DURABLE };
     request = expect_flag(&p, &want);
     flagged(&p, request, 51, 0);
     client_until(&c, "c OK");
+    play_stop(&p);
+}
+
+/* A command whose answer comes behind all that the store has said before. */
+static uint64_t ask_store(struct role_play *p, struct play_client *c, const char *tag)
+{
+    client_send(c, str_z(tag));
+    client_send(c, S(" UID STORE 14 +FLAGS.SILENT (new)\r\n"));
+    return expect_flag(p, &(struct flag){ 1, 0, UINT64_MAX, "new", { 14, 14 }, 1, FLAG_DURABLE });
+}
+
+/* To others: before the store has heard of it. What the feed says of earlier changes does not take it back; the other
+ * session hears of it by the feed, this one does not hear of its own. */
+static void test_store_ahead(void **state)
+{
+    (void)state;
+    _cleanup_play_ struct role_play p;
+    _cleanup_client_ struct play_client c = { .fd = -1 }, d = { .fd = -1 };
+    play_access(&p, "imap_flag_sync no\n");
+    play_imap(&p, &c);
+    play_selected(&p, &c, mail, 4);
+    play_imap(&p, &d);
+    client_send(&d, S("s EXAMINE INBOX\r\n"));
+    client_until(&d, "s OK");
+    client_send(&c, S("a UID STORE 11:12 +FLAGS (\\Flagged)\r\n"));
+    client_expect(&c, "* 1 FETCH (UID 11 FLAGS (\\Flagged");
+    client_expect(&c, "* 2 FETCH (UID 12 FLAGS (\\Flagged");
+    client_expect(&c, "a OK");
+    client_talk(&c, "b UID STORE 11 +FLAGS.SILENT (\\Flagged)\r\n", "b OK"); /* nothing to do */
+    client_talk(&c, "c UID STORE 13 FLAGS.SILENT (\\Draft)\r\n", "c OK");
+    uint64_t first = expect_flag(&p, &(struct flag){ 1, IMAP_FLAGGED, UINT64_MAX, NULL, { 11, 12 }, 1, FLAG_AHEAD });
+    uint64_t second = expect_flag(&p, &(struct flag){ 0, IMAP_DRAFT, UINT64_MAX, NULL, { 13, 13 }, 1, FLAG_AHEAD });
+    uint64_t third = ask_store(&p, &c, "f");
+    play_feed_flags(&p, 49, 11, IMAP_SEEN);
+    flagged(&p, first, 50, 0);
+    flagged(&p, second, 51, 0);
+    flagged(&p, third, 0, 0);
+    client_expect(&c, "* 1 FETCH (UID 11 FLAGS (\\Flagged \\Seen \\Recent))");
+    client_expect(&c, "f OK");
+    third = ask_store(&p, &c, "g");
+    play_feed_flags(&p, 50, 11, IMAP_SEEN | IMAP_FLAGGED);
+    play_feed_flags(&p, 50, 12, IMAP_FLAGGED);
+    play_feed_flags(&p, 51, 13, IMAP_DRAFT);
+    flagged(&p, third, 0, 0);
+    client_expect(&c, "g OK");
+    client_talk(&d, "n NOOP\r\n", "* 1 FETCH (FLAGS (\\Flagged \\Seen))");
+    client_expect(&d, "* 2 FETCH (FLAGS (\\Flagged))");
+    client_expect(&d, "* 3 FETCH (FLAGS (\\Draft))");
+    client_expect(&d, "n OK");
+    third = ask_store(&p, &c, "h");
+    play_feed_flags(&p, 52, 12, 0); /* somebody else, later */
+    flagged(&p, third, 0, 0);
+    client_expect(&c, "* 2 FETCH (UID 12 FLAGS (\\Recent))");
+    client_expect(&c, "h OK");
+    play_stop(&p);
+}
+
+/* The store did not do it: nobody goes on with a mailbox that is not true. */
+static void test_store_ahead_refused(void **state)
+{
+    (void)state;
+    _cleanup_play_ struct role_play p;
+    _cleanup_client_ struct play_client c = { .fd = -1 };
+    play_access(&p, "imap_flag_sync no\n");
+    play_imap(&p, &c);
+    play_selected(&p, &c, mail, 4);
+    client_talk(&c, "a STORE 1 FLAGS.SILENT (\\Draft)\r\n", "a OK");
+    struct flag want = { 0, IMAP_DRAFT, UINT64_MAX, NULL, { 11, 11 }, 1, FLAG_AHEAD };
+    struct buf b = play_answer(expect_flag(&p, &want), MAILBOX_TROUBLE);
+    pack_u8(&b, 1);
+    pack_u64(&b, 0);
+    pack_u64(&b, 0);
+    pack_u32(&b, 0);
+    play_reply(&p, IPC_FLAGGED, &b);
+    client_until(&c, "* BYE");
     play_stop(&p);
 }
 
@@ -261,6 +346,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_store),
         cmocka_unit_test(test_store_before_it_is_durable),
+        cmocka_unit_test(test_store_ahead),
+        cmocka_unit_test(test_store_ahead_refused),
         cmocka_unit_test(test_conditional_store),
         cmocka_unit_test(test_expunges_wait_where_numbers_must_stay),
         cmocka_unit_test(test_copy_and_move),

@@ -6,16 +6,22 @@ enum { CALLS_MAX = 200000 };
 
 static str key_of(const uint64_t *request) { return str_of(request, sizeof(*request)); }
 
+static void send_what_waits(struct loop_timer *t)
+{
+    ipc_flush(role_peer(CONTAINER_OF(t, struct store_calls, later)->role, ROLE_STORE));
+}
+
 void store_calls_init(struct store_calls *c, struct role *role)
 {
     uint8_t key[16];
     role->env->random(key, sizeof(key));
-    *c = (struct store_calls){ .role = role };
+    *c = (struct store_calls){ .role = role, .later.fire = send_what_waits };
     map_init(&c->open, CALLS_MAX, key);
 }
 
 void store_calls_done(struct store_calls *c)
 {
+    loop_cancel(c->role->loop, &c->later);
     map_done(&c->open);
 }
 
@@ -28,12 +34,15 @@ void store_call_begin(struct store_calls *calls, struct store_call *c, struct bu
     pack_str(b, session);
 }
 
-int store_call_send(struct store_call *c, enum ipc_type type, struct buf *b)
+static int send_call(struct store_call *c, enum ipc_type type, struct buf *b, bool later)
 {
     struct store_calls *calls = c->calls;
+    struct ipc_link *link = role_peer(calls->role, ROLE_STORE);
     int r = b->failed ? b->failed : map_set(&calls->open, key_of(&c->request), c, NULL);
+    if (r == 0 && later && !calls->later.slot)
+        later = loop_after(calls->role->loop, &calls->later, STORE_CALL_LATER_MS) == 0;
     if (r == 0) {
-        r = ipc_send(role_peer(calls->role, ROLE_STORE), type, b, -1);
+        r = later ? ipc_send_later(link, type, b) : ipc_send(link, type, b, -1);
         if (r < 0)
             map_take(&calls->open, key_of(&c->request));
     }
@@ -43,6 +52,16 @@ int store_call_send(struct store_call *c, enum ipc_type type, struct buf *b)
         c->asked_ms = loop_now(calls->role->loop);
     buf_done(b);
     return r;
+}
+
+int store_call_send(struct store_call *c, enum ipc_type type, struct buf *b)
+{
+    return send_call(c, type, b, false);
+}
+
+int store_call_send_later(struct store_call *c, enum ipc_type type, struct buf *b)
+{
+    return send_call(c, type, b, true);
 }
 
 void store_call_cancel(struct store_call *c)

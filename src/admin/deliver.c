@@ -229,6 +229,7 @@ static void take_signals(struct deliver *d)
         signal(ending[i], on_signal);
     }
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* an error of write(), then */
     d->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
@@ -286,7 +287,7 @@ static bool read_message(struct deliver *d, struct deliver_input *in, struct mda
     deliver_let_signals(true);
     int e = deliver_read(STDIN_FILENO, max, d->has_key ? d->key : NULL, d->recipients, d->n_recipients, in);
     deliver_let_signals(false);
-    if (e == -EFBIG)
+    if (e == -E2BIG)
         mda_result_set(r, MDA_FAILED, 552, "5.3.4", "the message is larger than %llu bytes", (unsigned long long)max);
     else if (e < 0)
         mda_result_set(r, MDA_DEFERRED, 451, e == -ENOSPC ? "4.3.1" : "4.3.0", "the message cannot be read: %s",

@@ -184,7 +184,7 @@ int deliver_read(int from, uint64_t max, const uint8_t *key, const str *addresse
             s.skip = is_from_line(piece);
         s.begun = true;
         take(&s, piece);
-        r = out->length + s.out.n > max ? -EFBIG : flush(&s);
+        r = out->length + s.out.n > max ? -E2BIG : flush(&s);
     }
     buf_done(&s.line);
     buf_done(&s.out);

@@ -12,6 +12,6 @@ struct deliver_input {
     bool loops;              /* it carries this host's mark of an address that is asked for */
 };
 
-/* key: of this host, NULL unknown; addresses: of whom a mark means a loop. 0, -EFBIG (more than max bytes), or negative
+/* key: of this host, NULL unknown; addresses: of whom a mark means a loop. 0, -E2BIG (more than max bytes), or negative
  * errno. The caller closes fd, on failure too. */
 int deliver_read(int from, uint64_t max, const uint8_t *key, const str *addresses, size_t n, struct deliver_input *out);

@@ -5,11 +5,11 @@
 #include "mda/forward_file.h"
 #include "mda/mda_command.h"
 
-/* The mechanism of one recipient, with the address put in. n == 0: noted why not. */
+/* The path for one recipient, with the address put in for %u, %n and %d. n == 0: noted why not. */
 static str expand(struct deliver *d, str text, str recipient)
 {
     const char *why = "";
-    if (str_chr(text, '{') < 0)
+    if (str_chr(text, '%') < 0)
         return text;
     str out = mechanism_expand(&d->arena, text, recipient, &why);
     if (!out.p) {

@@ -14,10 +14,11 @@ enum { PORT_SMTP = 25, PORT_LMTP = 24, ADDRESSES_MAX = 16 };
 
 struct sending {
     struct smtp_send send;
+    struct loop *loop;
     struct smtp_send_message message;
     struct mda_result *results;
     size_t n;
-    bool was_up, down, try_clear;
+    bool was_up, try_clear;
 };
 
 /* A reply in one line, behind what it answers. */
@@ -61,11 +62,10 @@ static void on_done(struct smtp_send *x)
 static void on_down(struct smtp_send *x, const struct smtp_send_end *end)
 {
     struct sending *s = CONTAINER_OF(x, struct sending, send);
-    s->down = true;
     s->try_clear = end->try_clear;
     for (size_t i = 0; !s->was_up && i < s->n; i++)
         set(&s->results[i], end->reply.code >= 500 ? MDA_FAILED : MDA_DEFERRED, &end->reply);
-    loop_stop(x->loop);
+    loop_stop(s->loop);
 }
 
 static const struct smtp_send_events events = { on_up, on_result, on_done, on_down };
@@ -75,16 +75,15 @@ static bool send_to(struct sending *s, struct smtp_send_config *config, struct s
 {
     const char *why;
     for (;;) {
-        struct loop *loop;
-        s->down = s->try_clear = false;
-        if (loop_new(&env_system, &loop) < 0)
+        s->try_clear = false;
+        if (loop_new(&env_system, &s->loop) < 0)
             return false;
         if (target.tls != SMTP_SEND_TLS_NONE && !config->tls)
             tls_client_context(STR_NONE, &why, &config->tls);
-        if (smtp_send_open(&s->send, loop, config, &target, &events) == 0)
-            loop_run(loop);
+        if (smtp_send_open(&s->send, s->loop, config, &target, &events) == 0)
+            loop_run(s->loop);
         smtp_send_close(&s->send);
-        loop_free(loop);
+        loop_free(s->loop);
         if (s->was_up || !s->try_clear || target.tls == SMTP_SEND_TLS_NONE)
             return s->was_up;
         target.tls = SMTP_SEND_TLS_NONE;

@@ -1,4 +1,5 @@
-/* `posthouse deliver` to a mailbox of the instance: by LMTP to its Unix socket, else through its drop. See deliver.h. */
+/* `posthouse deliver` to a mailbox of the instance: by LMTP to its Unix socket, else through its drop. See
+ * deliver.h. */
 #include <errno.h>
 #include <stdio.h>
 #include "admin/deliver.h"
@@ -56,8 +57,8 @@ static void drop_failed(struct mda_result *r, int e)
 {
     if (e == -EACCES || e == -ENOENT)
         mda_result_set(r, MDA_DEFERRED, 451, "4.3.5",
-                       "the server does not answer on a Unix socket of LMTP, and its drop is not to be had: %s. Name the "
-                       "instance's file with -c", strerror(-e));
+                       "the server does not answer on a Unix socket of LMTP, and its drop is not to be had: %s. Name "
+                       "the instance's file with -c", strerror(-e));
     else if (e == -EINVAL)
         mda_result_set(r, MDA_FAILED, 550, "5.1.3", "an address is too long or holds control characters");
     else

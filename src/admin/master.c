@@ -339,7 +339,7 @@ static int start_role(struct master *m, struct master_role *r)
     _cleanup_close_ int trace = openat(m->data_fd, "trace", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     master_send_config(m, r);
     send_folder(r, "data", folder);
-    if (r->id != ROLE_CARDS && r->id != ROLE_KEYS) /* which have no folder at all */
+    if (r->id != ROLE_CARDS && r->id != ROLE_KEYS && r->id != ROLE_MDA) /* which have no folder of their own */
         send_folder(r, "trace", trace);
     if (r->id == ROLE_SMTP_IN || r->id == ROLE_MDA)
         send_folder(r, "drop", m->drop_fd);

@@ -1,7 +1,6 @@
 /* Reading and writing mbox: see mbox.h. */
 #include "admin/mbox.h"
 #include <errno.h>
-#include <time.h>
 #include "base/date.h"
 #include "proto/imap_command.h"
 
@@ -10,8 +9,6 @@
 #define YEAR_MAX 9999
 
 static const char days[7][4] = { "Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat" };
-static const char months[12][4] = { "Jan", "Feb", "Mar", "Apr", "May", "Jun",
-                                    "Jul", "Aug", "Sep", "Oct", "Nov", "Dec" };
 static const struct { char letter; bool x; uint32_t flag; } letters[] = {
     { 'R', false, IMAP_SEEN }, { 'A', true, IMAP_ANSWERED }, { 'F', true, IMAP_FLAGGED }, { 'T', true, IMAP_DRAFT },
     { 'D', true, IMAP_DELETED },
@@ -342,101 +339,23 @@ int mbox_read(struct mbox_reader *r, str *in, bool end, struct mbox_message *out
 
 void mbox_write_begin(struct mbox_writer *w, struct buf *out, str sender, int64_t date_s, uint32_t flags, str keywords)
 {
-    time_t t = (time_t)date_s;
-    struct tm tm;
-    *w = (struct mbox_writer){ .out = out };
-    if (!gmtime_r(&t, &tm) || tm.tm_year + 1900 < 1 || tm.tm_year + 1900 > YEAR_MAX) {
-        t = 0;
-        gmtime_r(&t, &tm);
-    }
-    buf_add(out, FROM);
-    for (size_t i = 0; i < sender.n; i++)
-        buf_addc(out, (unsigned char)sender.p[i] <= ' ' || sender.p[i] == 0x7f ? '-' : sender.p[i]);
-    buf_addf(out, "%s %s %s %2d %02d:%02d:%02d %04d\nX-Keywords: %.*s\nStatus: %sO\nX-Status: ",
-             sender.n ? "" : "MAILER-DAEMON", days[tm.tm_wday], months[tm.tm_mon], tm.tm_mday, tm.tm_hour, tm.tm_min,
-             tm.tm_sec, tm.tm_year + 1900, STR_ARG(keywords), flags & IMAP_SEEN ? "R" : "");
+    w->out = out;
+    output_begin(&w->text, true, false);
+    output_from_line(out, sender, date_s);
+    buf_addf(out, "X-Keywords: %.*s\nStatus: %sO\nX-Status: ", STR_ARG(keywords), flags & IMAP_SEEN ? "R" : "");
     for (size_t i = 0; i < ARRAY_LEN(letters); i++)
         if (letters[i].x && flags & letters[i].flag)
             buf_addc(out, letters[i].letter);
     buf_addc(out, '\n');
-    w->quote = true;
-}
-
-/* What was held back because it might have been "From ". */
-static void release(struct mbox_writer *w)
-{
-    buf_add(w->out, str_first(FROM, w->matched));
-    w->matched = 0;
-    w->quote = false;
-}
-
-/* At the start of a line: '>'s go out at once, "From " is held until it is sure. One '>' more is the same wherever it
- * stands among them. */
-static void at_start(struct mbox_writer *w, char c)
-{
-    if (c == '>' && w->matched == 0) {
-        buf_addc(w->out, c);
-        w->inside = true;
-    } else if (c == FROM.p[w->matched]) {
-        if (++w->matched == FROM.n) {
-            buf_addc(w->out, '>');
-            release(w);
-        }
-        w->inside = true;
-    } else {
-        release(w);
-        buf_addc(w->out, c);
-        w->inside = true;
-    }
-}
-
-static void line_end(struct mbox_writer *w)
-{
-    release(w);
-    buf_addc(w->out, '\n');
-    w->quote = true;
-    w->inside = false;
 }
 
 void mbox_write(struct mbox_writer *w, str piece)
 {
-    for (size_t i = 0; i < piece.n; i++) {
-        char c = piece.p[i];
-        if (c == '\n') {
-            w->cr = false;
-            line_end(w);
-            continue;
-        }
-        if (w->cr) {
-            release(w);
-            buf_addc(w->out, '\r');
-            w->inside = true;
-        }
-        w->cr = c == '\r';
-        if (w->cr)
-            continue;
-        if (w->quote) {
-            at_start(w, c);
-            continue;
-        }
-        str plain = str_from(piece, i);
-        size_t n = 1;
-        while (n < plain.n && plain.p[n] != '\n' && plain.p[n] != '\r')
-            n++;
-        buf_add(w->out, str_first(plain, n));
-        i += n - 1;
-    }
+    output_write(&w->text, piece, w->out);
 }
 
 void mbox_write_end(struct mbox_writer *w)
 {
-    if (w->cr) {
-        release(w);
-        buf_addc(w->out, '\r');
-        w->inside = true;
-    }
-    w->cr = false;
-    if (w->inside)
-        line_end(w);
+    output_end(&w->text, w->out);
     buf_addc(w->out, '\n');
 }

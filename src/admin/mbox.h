@@ -12,6 +12,7 @@
  * T draft, D deleted). So a message that has such fields of its own keeps them. Pure. */
 #pragma once
 #include "base/buf.h"
+#include "mda/output.h"
 
 struct mbox_message {
     str content;                /* with CRLF; valid until the next call */
@@ -43,7 +44,7 @@ void mbox_reader_done(struct mbox_reader *r);
  * the text does not begin as an mbox; -ENOMEM. With `end`, *in is the rest of the file. */
 int mbox_read(struct mbox_reader *r, str *in, bool end, struct mbox_message *out);
 
-struct mbox_writer { struct buf *out; bool cr, inside; uint8_t matched; bool quote; };
+struct mbox_writer { struct buf *out; struct output text; };
 
 /* The From_ line and the three fields. sender: as an address, empty for <>. */
 void mbox_write_begin(struct mbox_writer *w, struct buf *out, str sender, int64_t date_s, uint32_t flags, str keywords);

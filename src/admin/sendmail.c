@@ -56,7 +56,7 @@ static void find_drop(struct sendmail *s)
 {
     const char *given = s->args.config ? s->args.config : getenv("POSTHOUSE_CONFIG");
     s->folder = -1;
-    if (given || access(DROP_HELPER, X_OK) < 0)
+    if (given || access(drop_helper(), X_OK) < 0)
         s->folder = admin_drop_folder_of(admin_config_path(s->args.config), &s->size_max);
 }
 
@@ -89,8 +89,9 @@ static int recipients(struct sendmail *s, const struct sendmail_text *t, struct 
         l->list[i].notify = s->args.notify;
     if (l->n)
         return 0;
-    admin_complain(s->args.from_header ? "sendmail: neither the header (To, Cc, Bcc) nor the command line names a recipient"
-                                       : "sendmail: no recipient is named; -t takes them from the header");
+    admin_complain("sendmail: %s", s->args.from_header
+                                       ? "neither the header (To, Cc, Bcc) nor the command line names a recipient"
+                                       : "no recipient is named; -t takes them from the header");
     return EXIT_USAGE;
 }
 

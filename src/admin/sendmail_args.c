@@ -31,8 +31,8 @@ static int set_mode(struct sendmail_args *a, const char *value)
     if (value[0] == 'd' || value[0] == 'D' || value[0] == 'l')
         return wrong(a, "-b%s: the server is not started with this command but with `posthouse serve`, or by "
                         "`systemctl start posthouse`", value);
-    return wrong(a, "-b%s is not known: -bm sends, -bs speaks SMTP, -bv shows where an address leads, -bp lists the queue, "
-                    "-bi reads the aliases anew", value);
+    return wrong(a, "-b%s is not known: -bm sends, -bs speaks SMTP, -bv shows where an address leads, -bp lists the "
+                    "queue, -bi reads the aliases anew", value);
 }
 
 static int set_notify(struct sendmail_args *a, const char *value)
@@ -163,8 +163,8 @@ static int set_retry(struct sendmail_args *a, const char *value)
         a->retry_what = value + 1;
         return 0;
     }
-    return wrong(a, "-q%s: the server tries by itself, and settings such as minimal_backoff_time say when; -q alone tries "
-                    "all now", value);
+    return wrong(a, "-q%s: the server tries by itself, and settings such as minimal_backoff_time say when; -q alone "
+                    "tries all now", value);
 }
 
 enum value { NONE, REST /* of the word, if any */, NEEDED /* the rest of the word, else the next */ };
@@ -259,8 +259,8 @@ int sendmail_args_parse(int argc, char **argv, struct sendmail_args *out)
     }
     for (int i = r.at; i < argc; i++)
         if (argv[i][0] == '-' && !(r.at > 1 && str_eq(str_z(argv[r.at - 1]), S("--"))))
-            return wrong(out, "%s: options stand before the recipients; an address that begins with a dash stands behind --",
-                         argv[i]);
+            return wrong(out, "%s: options stand before the recipients; an address that begins with a dash stands "
+                              "behind --", argv[i]);
     out->recipients = argv + MIN(r.at, argc);
     out->n_recipients = argc - MIN(r.at, argc);
     return 0;

@@ -5,9 +5,11 @@
 #include <stdio.h>
 #include <sys/stat.h>
 #include <time.h>
-#include "admin/admin.h"
 #include "admin/drop_folder.h"
+#include "admin/queue.h"
 #include "admin/sendmail.h"
+#include "base/date.h"
+#include "base/event.h"
 
 enum { WORDS_MAX = 8 };
 
@@ -26,36 +28,92 @@ static int run(struct sendmail *s, admin_command *command, const char *const *wo
     return command(argc, argv);
 }
 
-/* Files that the server has not taken yet. False: the folder cannot be read by us. */
-static bool list_drop(struct sendmail *s)
+/* What mailq prints, in the form that scripts know from sendmail and Postfix. */
+struct listing { struct queue_command command; json_int_t id; unsigned requests; uint64_t bytes; };
+
+static void print_head(struct listing *l, const char *id, uint64_t size, const char *when, const char *sender)
+{
+    _cleanup_buf_ struct buf line = BUF(8192);
+    if (!l->requests)
+        printf("-Queue ID-  --Size-- ----Arrival Time---- -Sender/Recipient-------\n");
+    print_safe(&line, str_z(sender));
+    printf("%s%-11s %8llu %s  %.*s\n", l->requests ? "\n" : "", id, (unsigned long long)size, when,
+           STR_ARG(buf_str(&line)));
+    l->requests++;
+    l->bytes += size;
+}
+
+static void put_time(char out[32], time_t t)
+{
+    struct tm tm;
+    if (!localtime_r(&t, &tm) || !strftime(out, 32, "%a %b %e %H:%M:%S", &tm))
+        memcpy(out, "?", 2);
+}
+
+/* One recipient: those of a message follow each other. An asterisk: being sent, an exclamation mark: held. */
+static void print_recipient(struct queue_command *q, json_t *line)
+{
+    struct listing *l = CONTAINER_OF(q, struct listing, command);
+    json_int_t id = json_integer_value(json_object_get(line, "queue_id"));
+    const char *state = queue_text(line, "state"), *sender = queue_text(line, "sender");
+    _cleanup_buf_ struct buf text = BUF(8192);
+    char when[32] = "?", name[32];
+    uint64_t us;
+    if (str_eq(str_z(state), S("final")))
+        return;
+    if (!l->requests || id != l->id) {
+        snprintf(name, sizeof(name), "%lld%s", (long long)id,
+                 str_eq(str_z(state), S("sending")) ? "*" : str_eq(str_z(state), S("held")) ? "!" : "");
+        if (date_parse_3339(str_z(queue_text(line, "received")), &us) == 0)
+            put_time(when, (time_t)(us / 1000000));
+        print_head(l, name, (uint64_t)json_integer_value(json_object_get(line, "size")), when,
+                   *sender ? sender : "MAILER-DAEMON");
+        l->id = id;
+    }
+    if (*queue_text(line, "reply")) {
+        print_safe(&text, str_first(str_z(queue_text(line, "reply")), 500));
+        printf("%44s(%.*s)\n", "", STR_ARG(buf_str(&text)));
+        buf_clear(&text);
+    }
+    print_safe(&text, str_z(queue_text(line, "recipient")));
+    printf("%44s %.*s\n", "", STR_ARG(buf_str(&text)));
+}
+
+/* Files that the server has not taken yet, where we may read the folder. */
+static void list_drop(struct sendmail *s, struct listing *l)
 {
     _cleanup_close_ int folder = admin_drop_folder_of(admin_config_path(s->args.config), NULL);
     int fd = folder < 0 ? -1 : openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
     if (!dir)
-        return false;
+        return;
     for (const struct dirent *d; (d = readdir(dir));) {
         struct stat st;
-        struct tm tm;
-        char when[64] = "?";
+        char when[32];
         if (d->d_name[0] == '.' || fstatat(fd, d->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
             continue;
         const struct passwd *p = getpwuid(st.st_uid);
-        if (localtime_r(&st.st_mtime, &tm))
-            strftime(when, sizeof(when), "%a %b %e %H:%M:%S", &tm);
-        printf("%-27s %8lld %s  %s\n    (in the drop: the server has not taken it yet)\n", d->d_name,
-               (long long)st.st_size, when, p ? p->pw_name : "?");
+        put_time(when, st.st_mtime);
+        print_head(l, d->d_name, (uint64_t)st.st_size, when, p ? p->pw_name : "?");
+        printf("%44s(in the drop: the server has not taken it yet)\n", "");
     }
     closedir(dir);
-    return true;
 }
 
 int sendmail_list(struct sendmail *s)
 {
-    static const char *const words[] = { "queue", "list" };
-    list_drop(s);
-    fflush(stdout);
-    return run(s, cmd_queue, words, ARRAY_LEN(words));
+    struct listing l = { .command = { .data.fd = -1 } };
+    list_drop(s, &l);
+    int e = admin_data_dir_of_server("mailq", admin_config_path(s->args.config), &l.command.data);
+    if (!e)
+        e = queue_ask(&l.command, S(" do=list"), print_recipient);
+    admin_data_done(&l.command.data);
+    if (l.requests)
+        printf("\n-- %llu Kbytes in %u Request%s.\n", (unsigned long long)((l.bytes + 1023) / 1024), l.requests,
+               l.requests == 1 ? "" : "s");
+    else if (!e)
+        printf("Mail queue is empty\n");
+    return e;
 }
 
 int sendmail_retry(struct sendmail *s)

@@ -31,7 +31,10 @@ static void end_transaction(struct talk *t)
     arena_clear(&t->arena);
 }
 
-static void reply(struct talk *t, int code, str enhanced, str text) { smtp_server_reply(t->engine, code, enhanced, text); }
+static void reply(struct talk *t, int code, str enhanced, str text)
+{
+    smtp_server_reply(t->engine, code, enhanced, text);
+}
 
 static void on_mail(struct talk *t, const struct smtp_event *ev)
 {
@@ -160,7 +163,8 @@ int sendmail_smtp(struct sendmail *s)
     char host[256] = "localhost";
     gethostname(host, sizeof(host) - 1);
     const struct smtp_server_config config = {
-        .hostname = str_z(host), .msa = true, .smtputf8 = true, .chunking = true, .dsn = true, .normalize_newlines = true,
+        .hostname = str_z(host), .msa = true, .smtputf8 = true, .chunking = true, .dsn = true,
+        .normalize_newlines = true,
         .limits = { .recipients_max = RECIPIENTS_MAX, .errors_max = ERRORS_MAX,
                     .size_max = s->size_max ? s->size_max : SIZE_UNKNOWN },
     };

@@ -32,5 +32,6 @@ struct sendmail_list { struct arena *arena; struct drop_recipient *list; size_t 
 int sendmail_list_add(struct sendmail_list *l, str value, str *out_bad);
 /* Those of To, Cc and Bcc, or of Resent-To, Resent-Cc and Resent-Bcc if there are any (RFC 5322 3.6.6). The same. */
 int sendmail_list_header(struct sendmail_list *l, str header, str *out_bad);
-/* One address (sender): canonical where it has a domain. -EINVAL: it is none, or more than one. n == 0 for "<>" and "". */
+/* One address (sender): canonical where it has a domain; n == 0 for "<>" and "". -EINVAL: it is none, or more than one.
+ */
 int sendmail_address(struct arena *a, str text, str *out);

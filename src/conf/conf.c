@@ -82,6 +82,10 @@ static const struct limit { enum conf_row row; uint64_t min; const char *want; }
     { CONF_ROW_minimal_backoff_time, 1000, "at least 1s" },
     { CONF_ROW_maximal_backoff_time, 1000, "at least 1s" },
     { CONF_ROW_dns_timeout, 100, "at least 100ms" },
+    { CONF_ROW_mda_min_uid, 1, "at least 1" },
+    { CONF_ROW_mda_command_timeout, 1000, "at least 1s" },
+    { CONF_ROW_mda_commands_max, 1, "at least 1" },
+    { CONF_ROW_mda_workers_max, 1, "at least 1" },
     { CONF_ROW_log_segment_size, 64 * 1024, "at least 64K" },
 };
 

@@ -102,6 +102,19 @@ static void test_all_words(void **state)
     assert_ptr_equal(route_select(&c->routes, S(""), S("x@a.xn--bcher-kva.example")), r);
 }
 
+static void test_a_socket(void **state)
+{
+    _cleanup_arena_ struct arena a = ARENA(CONF_MEMORY_MAX);
+    (void)state;
+    const struct conf *c = parse(&a, "route x { next lmtp unix:/run/Lists/lmtp smtp [relay.example] }\n");
+    const struct route *r = &c->routes.routes[0];
+    assert_int_equal(r->n_hops, 2);
+    is(r->hops[0].name, "/run/Lists/lmtp");
+    assert_true(r->hops[0].local && !r->hops[0].mx && r->hops[0].how == ROUTE_LMTP && !r->hops[1].local);
+    refuse("route x { next lmtp unix:run/lmtp }\n",
+           "posthouse.conf:1: next: \"unix:run/lmtp\" is not a Unix socket; expected unix:/PATH of at most 107 bytes");
+}
+
 static void test_settings_reach_routes(void **state)
 {
     _cleanup_arena_ struct arena a = ARENA(CONF_MEMORY_MAX);
@@ -288,6 +301,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_nothing),
         cmocka_unit_test(test_all_words),
+        cmocka_unit_test(test_a_socket),
         cmocka_unit_test(test_settings_reach_routes),
         cmocka_unit_test(test_private),
         cmocka_unit_test(test_wrong_blocks),

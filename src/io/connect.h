@@ -1,4 +1,5 @@
-/* One outgoing connection being made, by TCP or to a Unix socket: non-blocking, from a chosen source address, with a deadline. */
+/* One outgoing connection being made, by TCP or to a Unix socket: non-blocking, from a chosen source address, with a
+ * deadline. */
 #pragma once
 #include <netinet/in.h>
 #include <sys/un.h>

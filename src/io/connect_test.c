@@ -5,8 +5,10 @@
 #include <setjmp.h>
 #include <cmocka.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
+#include "base/buf.h"
 #include "io/connect.h"
 
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
@@ -74,6 +76,32 @@ static void test_connects_from_the_source(void **state)
     connect_cancel(&c);
 }
 
+static void test_a_unix_socket(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/posthouse-connect-XXXXXX";
+    assert_non_null(mkdtemp(path));
+    _cleanup_buf_ struct buf name = BUF(200);
+    buf_addf(&name, "%s/s", path);
+    union connect_address there;
+    assert_int_equal(connect_address_parse(buf_str(&name), 25, &there), 0);
+    assert_int_equal(connect_begin(&c, l, &there, STR_NONE, 1000), -ENOENT);
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(bind(fd, &there.sa, sizeof(there.local)), 0);
+    assert_int_equal(listen(fd, 1), 0);
+    assert_int_equal(connect_begin(&c, l, &there, STR_NONE, 1000), 0);
+    wait_for_it();
+    assert_int_equal(got_error, 0);
+    close(fd);
+    unlink(there.local.sun_path);
+    rmdir(path);
+    char longest[200];
+    memset(longest, '/', sizeof(longest));
+    assert_int_equal(connect_address_parse(str_of(longest, 107), 0, &there), 0);
+    assert_int_equal(connect_address_parse(str_of(longest, 108), 0, &there), -EINVAL);
+    assert_int_equal(connect_address_parse(str_of("/a\0b", 4), 0, &there), -EINVAL);
+}
+
 static void test_refused(void **state)
 {
     (void)state;
@@ -130,6 +158,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         T(test_connects_from_the_source),
+        T(test_a_unix_socket),
         T(test_refused),
         T(test_deadline),
         T(test_given_up),

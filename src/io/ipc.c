@@ -32,7 +32,7 @@ struct ipc_queued {
 
 static int watch(struct ipc_link *link)
 {
-    return loop_watch(link->loop, &link->io, (link->held ? 0 : EPOLLIN) | (link->queue ? EPOLLOUT : 0));
+    return loop_watch(link->loop, &link->io, (link->held ? 0 : EPOLLIN) | (link->queue && !link->lazy ? EPOLLOUT : 0));
 }
 
 void ipc_hold(struct ipc_link *link, bool hold)
@@ -53,6 +53,7 @@ static void drop_queue(struct ipc_link *link)
     }
     link->queue_end = &link->queue;
     link->queued = link->queued_fds = 0;
+    link->lazy = false;
 }
 
 void ipc_close(struct ipc_link *link)
@@ -93,6 +94,7 @@ static int send_now(int fd, str data, int pass_fd)
 
 static int send_queue(struct ipc_link *link)
 {
+    link->lazy = false;
     while (link->queue) {
         struct ipc_queued *q = link->queue;
         int r = send_now(link->io.fd, str_of(q->data, q->n), q->fd);
@@ -129,7 +131,7 @@ static int enqueue(struct ipc_link *link, str data, int fd)
     link->queue_end = &q->next;
     link->queued += data.n;
     link->queued_fds += fd >= 0;
-    return watch(link);
+    return link->lazy ? 0 : watch(link);
 }
 
 void ipc_begin(struct buf *b)
@@ -138,25 +140,58 @@ void ipc_begin(struct buf *b)
     b->max = IPC_FRAME_MAX;
 }
 
-int ipc_send(struct ipc_link *link, enum ipc_type type, const struct buf *payload, int fd)
+/* The frame in space of 2 + IPC_FRAME_MAX bytes. 0, -EPIPE, -ENOBUFS. */
+static int make_frame(const struct ipc_link *link, enum ipc_type type, const struct buf *payload, char *space, str *out)
 {
-    char frame[2 + IPC_FRAME_MAX] __attribute__((uninitialized));
     if (!link->open)
         return -EPIPE;
     if (payload && (payload->failed || payload->n > IPC_FRAME_MAX))
         return -ENOBUFS;
-    frame[0] = (char)type;
-    frame[1] = 0;
+    space[0] = (char)type;
+    space[1] = 0;
     size_t n = payload ? payload->n : 0;
     if (n)
-        memcpy(frame + 2, payload->p, n);
-    str data = str_of(frame, n + 2);
-    int r = link->queue ? -EAGAIN : send_now(link->io.fd, data, fd);
+        memcpy(space + 2, payload->p, n);
+    *out = str_of(space, n + 2);
+    return 0;
+}
+
+int ipc_send(struct ipc_link *link, enum ipc_type type, const struct buf *payload, int fd)
+{
+    char frame[2 + IPC_FRAME_MAX] __attribute__((uninitialized));
+    str data;
+    int r = make_frame(link, type, payload, frame, &data);
+    if (r < 0)
+        return r;
+    if (link->lazy)
+        r = send_queue(link);
+    if (r >= 0)
+        r = link->queue ? -EAGAIN : send_now(link->io.fd, data, fd);
     if (r == -EAGAIN)
         r = enqueue(link, data, fd);
     if (r < 0)
         drop(link);
     return r;
+}
+
+int ipc_send_later(struct ipc_link *link, enum ipc_type type, const struct buf *payload)
+{
+    char frame[2 + IPC_FRAME_MAX] __attribute__((uninitialized));
+    str data;
+    int r = make_frame(link, type, payload, frame, &data);
+    if (r < 0)
+        return r;
+    link->lazy = link->lazy || !link->queue;
+    r = enqueue(link, data, -1);
+    if (r < 0)
+        drop(link);
+    return r;
+}
+
+void ipc_flush(struct ipc_link *link)
+{
+    if (link->open && link->lazy && send_queue(link) < 0)
+        drop(link);
 }
 
 static bool allowed(const struct ipc_link *link, unsigned type)
@@ -234,6 +269,15 @@ static void ready(struct loop_io *io, uint32_t events)
         drop(link);
 }
 
+void ipc_drain(struct ipc_link *link)
+{
+    int r = 1;
+    while (link->open && r > 0)
+        r = receive(link);
+    if (link->open && r < 0)
+        drop(link);
+}
+
 int ipc_open(struct ipc_link *link, struct loop *loop, int fd, enum role_id self, enum role_id peer)
 {
     link->io = (struct loop_io){ .fd = fd, .ready = ready };
@@ -243,7 +287,7 @@ int ipc_open(struct ipc_link *link, struct loop *loop, int fd, enum role_id self
     link->queue = NULL;
     link->queue_end = &link->queue;
     link->queued = 0;
-    link->held = false;
+    link->held = link->lazy = false;
     int r = watch(link);
     if (r < 0)
         close(fd);

@@ -45,6 +45,7 @@ struct ipc_link { /* embedded or static; zeroed is closed */
     struct ipc_queued *queue, **queue_end;
     size_t queued, queued_fds;
     bool open, held;
+    bool lazy; /* what is queued waits for no room: ipc_send_later() */
 };
 
 /* Takes fd over. 0 or negative errno (fd closed). */
@@ -58,5 +59,11 @@ void ipc_begin(struct buf *b);
 /* Sends it; fd (or -1) is duplicated by the kernel, the caller keeps its own. 0, -EPIPE (closed), -ENOBUFS (queue or
  * frame too large). On -ENOBUFS of the queue the link is dropped. */
 int ipc_send(struct ipc_link *link, enum ipc_type type, const struct buf *payload, int fd);
+/* The same, but it goes out with the next frame that is sent, or with ipc_flush(): many wake the peer once. Frames keep
+ * their order. */
+int ipc_send_later(struct ipc_link *link, enum ipc_type type, const struct buf *payload);
+void ipc_flush(struct ipc_link *link);
+/* Handles all frames that have come. */
+void ipc_drain(struct ipc_link *link);
 /* A connected pair, close-on-exec, with large socket buffers. */
 int ipc_pair(int out_fd[2]);

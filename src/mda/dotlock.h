@@ -1,9 +1,10 @@
-/* The older of the two locks of an mbox: a file MBOX.lock beside it, made by link(2) so that it is there with its content
- * or not at all. Taken only by who holds the fcntl lock of the same mbox, and given back before that.
+/* The older of the two locks of an mbox: a file MBOX.lock beside it, made by link(2) so that it is there with its
+ * content or not at all. Taken only by who holds the fcntl lock of the same mbox, and given back before that.
  *
  * Its first line is "PID:HOST", as others read it. Behind it is our own note of the append under way: the mbox's size
  * before, and the From_ line that comes there. A lock with such a note, of our user and of this host, whose mbox nobody
- * has locked by fcntl was left by a delivery that was killed; it is taken over at once, and its note says what to undo.
+ * has locked by fcntl was left by a delivery that was killed; it is taken over at once, and its note says what to
+ * undo.
  * Others are broken when they are old: 10 minutes, if their process is one of this host and is gone; 30 minutes, if they
  * name none. */
 #pragma once

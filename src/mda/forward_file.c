@@ -245,7 +245,8 @@ static int judge_item(struct reader *r, unsigned line, const struct item *i)
     return add_target(r, line, FORWARD_ADDRESS, whole ? text : raw);
 }
 
-int forward_parse(struct arena *a, str text, struct forward_target **out, size_t *out_n, struct forward_error *out_error)
+int forward_parse(struct arena *a, str text, struct forward_target **out, size_t *out_n,
+                  struct forward_error *out_error)
 {
     struct reader r = { .arena = a, .text = text, .line = 1, .error = out_error };
     if (text.n > FORWARD_FILE_MAX)

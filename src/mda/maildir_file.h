@@ -1,7 +1,7 @@
 /* One Maildir (https://cr.yp.to/proto/maildir.html) that messages are put into.
  *
- *     maildir_open() ... maildir_write() for each message ... maildir_sync_file() for each ... maildir_move() for each ...
- *     maildir_sync() ... maildir_close()
+ *     maildir_open() ... maildir_write() for each message ... maildir_sync_file() for each ... maildir_move()
+ *     for each ... maildir_sync() ... maildir_close()
  *
  * Each is a file of its own, written in tmp/, on the disk before it is renamed into new/, and delivered when new/ is on
  * the disk. Its name is time.M(microsecond)P(process)Q(number).host,S=size. Nothing is locked.

@@ -12,6 +12,6 @@ struct maildir_size { uint64_t max_bytes, max_messages; /* 0: no limit */ int64_
 /* Pure. False: the text is none. */
 bool maildir_size_parse(str text, struct maildir_size *out);
 
-/* Opens maildirsize of the Maildir `root`; its descriptor to add to and *out, counted anew where that is due; -1 there is
- * none, or it is unsafe or unreadable, and no limit is known. */
+/* Opens maildirsize of the Maildir `root`; its descriptor to add to and *out, counted anew where that is due; -1: there
+ * is none, or it is unsafe or unreadable, and no limit is known. */
 int maildir_size_open(int root, int64_t now_s, struct maildir_size *out);

@@ -2,9 +2,9 @@
  *
  *     mbox_open() ... mbox_append() for each message ... mbox_sync() ... mbox_close()
  *
- * What is accepted: a regular file with one link, of ours, in a folder that safe_path.h finds safe; others may not write
- * to it. Its group may, only where that is the custom: the folder is not ours, is setgid or sticky, and its group is the
- * file's (0660 bob:mail in /var/mail). What is not there is made with 0600. It is empty or begins with "From ".
+ * What is accepted: a regular file with one link, of ours, in a folder that safe_path.h finds safe; others may not
+ * write to it. Its group may, only where that is the custom: the folder is not ours, is setgid or sticky, and its group
+ * is the file's (0660 bob:mail in /var/mail). What is not there is made with 0600. It is empty or begins with "From ".
  *
  * Locks: fcntl (of the open file description) and the dotlock, both taken without waiting, both or none; so neither
  * order of another program can come to a deadlock. Where no file can be made beside the mbox there is fcntl alone, and

@@ -11,7 +11,8 @@
 #include "mda/mbox_file.h"
 #include "mda/mda_play.h"
 
-#define TEXT "From ann@a.example Tue Nov 24 08:00:00 2026\nReturn-Path: <ann@a.example>\nSubject: x\n\n>From y\nlast\n\n"
+#define TEXT "From ann@a.example Tue Nov 24 08:00:00 2026\nReturn-Path: <ann@a.example>\n" \
+             "Subject: x\n\n>From y\nlast\n\n"
 #define MAIL S("Subject: x\r\nStatus: RO\r\n\r\nFrom y\r\nlast")
 
 static struct mda_result deliver(struct mda_play *p, const char *mechanism)

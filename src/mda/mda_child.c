@@ -1,5 +1,6 @@
-/* Children of role mda: see mda_job.h. A child counts as gone when its link is closed and it has been waited for, in any
- * order: what it wrote before its end is still read. All this is looked at once a turn, so no callback frees anything. */
+/* Children of role mda: see mda_job.h. A child counts as gone when its link is closed and it has been waited for, in
+ * any order: what it wrote before its end is still read. All this is looked at once a turn, so no callback frees
+ * anything. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -101,7 +102,7 @@ static void start_in_child(struct mda *m, const struct mda_account *a, bool runn
                                    .command_timeout_ms = conf->mda_command_timeout,
                                    .output_max = (size_t)conf->mda_output_max,
                                    .delimiter = conf->recipient_delimiter,
-                                   .drop = -1 };
+                                   .drop = m->role->drop_dir };
     mda_child_run(&c, link);
 }
 
@@ -175,7 +176,7 @@ static struct mda_child *worker_for(struct mda *m, const struct mda_account *a)
     bool late = c && c->jobs.n && loop_now(m->role->loop) - c->heard > LATE_MS;
     if (c && !(late && n < OF_ONE_USER))
         return c->jobs.n < WORKER_JOBS ? c : NULL;
-    if (m->workers >= MAX((uint64_t)m->role->config->conf->mda_workers_max, 1u)) {
+    if (m->workers >= m->role->config->conf->mda_workers_max) {
         if (!c)
             close_an_idle_one(m);
         return c && c->jobs.n < WORKER_JOBS ? c : NULL;
@@ -208,7 +209,7 @@ static void give_out(struct mda *m)
         if (c)
             give(c, &m->files, j);
     }
-    while (m->runs.first && m->runners < MAX((uint64_t)m->role->config->conf->mda_commands_max, 1u)) {
+    while (m->runs.first && m->runners < m->role->config->conf->mda_commands_max) {
         struct mda_child *c = start_child(m, &m->runs.first->account, true);
         if (!c)
             break;

@@ -154,52 +154,74 @@ static _Noreturn void become_command(const struct child *c, pid_t parent)
     _exit(n == sizeof(failed) ? 126 : 127);
 }
 
-/* 0 when it runs; else the errno of what failed. */
-static int start(struct command *c, struct child *child)
+/* A pipe whose ends are above 2, so that no dup2 of the child meets one of them. 0 or errno. */
+static int open_pipe(int out[2])
 {
-    int in[2] = { -1, -1 }, out[2] = { -1, -1 }, failure[2] = { -1, -1 }, failed = 0;
-    /* above 2, so that no dup2 of the child meets one of them */
-    if (pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC) < 0 || pipe2(failure, O_CLOEXEC) < 0)
-        failed = errno;
-    int high_in = failed ? -1 : fcntl(in[0], F_DUPFD_CLOEXEC, 10), high_out = failed ? -1 : fcntl(out[1], F_DUPFD_CLOEXEC, 10);
-    int high_failure = failed ? -1 : fcntl(failure[1], F_DUPFD_CLOEXEC, 10);
-    child->in = high_in;
-    child->out = high_out;
-    child->failure = high_failure;
-    if (!failed && (high_in < 0 || high_out < 0 || high_failure < 0))
-        failed = errno;
-    pid_t self = getpid();
-    c->pid = failed ? -1 : fork();
-    if (c->pid == 0)
-        become_command(child, self);
-    if (!failed && c->pid < 0)
-        failed = errno;
-    int unused[] = { in[0], out[1], failure[1], high_in, high_out, high_failure };
-    for (size_t i = 0; i < ARRAY_LEN(unused); i++)
-        cleanup_close(&unused[i]);
-    if (!failed) {
-        ssize_t n;
-        do
-            n = read(failure[0], &failed, sizeof(failed));
-        while (n < 0 && errno == EINTR);
+    int low[2], r = 0;
+    if (pipe2(low, O_CLOEXEC) < 0)
+        return errno;
+    for (int i = 0; i < 2; i++) {
+        out[i] = fcntl(low[i], F_DUPFD_CLOEXEC, 3);
+        r = out[i] < 0 ? errno : r;
+        close(low[i]);
     }
-    cleanup_close(&failure[0]);
-    c->in = in[1];
-    c->out = out[0];
-    if (c->pid > 0 && failed)
-        waitpid(c->pid, NULL, 0);
+    return r;
+}
+
+/* The pipe's other end is closed by execve, or brings the errno of what failed. */
+static int read_failure(int fd)
+{
+    int failed = 0;
+    ssize_t n;
+    do
+        n = read(fd, &failed, sizeof(failed));
+    while (n < 0 && errno == EINTR);
+    return n == sizeof(failed) ? failed : 0;
+}
+
+/* The process is there; is it the program? 0 or errno, when it has been waited for. */
+static int watch(struct command *c, int failure)
+{
+    int failed = read_failure(failure);
     if (!failed) {
         c->pid_fd = (int)syscall(SYS_pidfd_open, c->pid, 0);
         failed = c->pid_fd < 0 ? errno : 0;
-        if (failed) {
-            kill(-c->pid, SIGKILL);
-            waitpid(c->pid, NULL, 0);
-        }
     }
-    if (!failed) {
-        fcntl(c->in, F_SETFL, O_WRONLY | O_NONBLOCK);
-        fcntl(c->out, F_SETFL, O_RDONLY | O_NONBLOCK);
+    if (failed) {
+        kill(c->pid, SIGKILL);
+        waitpid(c->pid, NULL, 0);
+        return failed;
     }
+    fcntl(c->in, F_SETFL, O_WRONLY | O_NONBLOCK);
+    fcntl(c->out, F_SETFL, O_RDONLY | O_NONBLOCK);
+    return 0;
+}
+
+/* 0 when it runs; else the errno of what failed. */
+static int start(struct command *c, struct child *child)
+{
+    int in[2] = { -1, -1 }, out[2] = { -1, -1 }, failure[2] = { -1, -1 };
+    pid_t self = getpid();
+    int failed = open_pipe(in);
+    if (!failed)
+        failed = open_pipe(out);
+    if (!failed)
+        failed = open_pipe(failure);
+    child->in = in[0];
+    child->out = out[1];
+    child->failure = failure[1];
+    c->in = in[1];
+    c->out = out[0];
+    if (!failed && (c->pid = fork()) == 0)
+        become_command(child, self);
+    if (!failed && c->pid < 0)
+        failed = errno;
+    cleanup_close(&in[0]);
+    cleanup_close(&out[1]);
+    cleanup_close(&failure[1]);
+    if (!failed)
+        failed = watch(c, failure[0]);
+    cleanup_close(&failure[0]);
     return failed;
 }
 

@@ -104,14 +104,15 @@ static bool add_target(struct walk *w, const struct forward_target *t, bool *own
         *own = true;
         return add_own(w, out_why);
     }
-    struct drop_recipient *to = t->kind == FORWARD_LOCAL ? &w->natives[w->n_natives++] : &w->addresses[w->n_addresses++];
+    bool local = t->kind == FORWARD_LOCAL;
+    struct drop_recipient *to = local ? &w->natives[w->n_natives++] : &w->addresses[w->n_addresses++];
     *to = (struct drop_recipient){ .address = address };
     return true;
 }
 
 static bool plan(struct walk *w, const struct forward_target *targets, size_t n, const char **out_why)
 {
-    size_t room = n + FORWARD_TARGETS_MAX;
+    size_t room = n + w->fallback.n / 2 + 1; /* one takes two bytes at least, with its newline */
     bool own = false, fine;
     *out_why = "";
     w->mechanisms = ARENA_ARRAY(&w->arena, struct mechanism, room);

@@ -133,7 +133,6 @@ static int start(struct role *r)
 {
     struct mda *m = self(r);
     uint8_t key[16];
-    prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); /* they stay permitted here, and go no further */
     prctl(PR_SET_DUMPABLE, 0);
     struct mda_rights read;
     mda_rights_read(&read);

@@ -23,6 +23,8 @@ void mda_rights_read(struct mda_rights *out)
     uint32_t needed = 1u << CAP_SETUID | 1u << CAP_SETGID;
     *out = (struct mda_rights){ .own = (uint32_t)geteuid() };
     out->switches = capabilities(data, false) == 0 && (data[0].effective & needed) == needed;
+    data[0].inheritable = data[1].inheritable = 0; /* and with them the ambient ones */
+    capabilities(data, true);
 }
 
 /* A sentence around the user's name. */
@@ -75,7 +77,7 @@ static int judge(const struct mda_rights *rights, const struct mda_account *a, b
         return wrong(why, "mail is not delivered as", a->user.name, ": its user number is below mda_min_uid");
     if (a->user.uid != rights->own && !rights->switches)
         return wrong(why, "role mda may not become the user", a->user.name,
-                     ": the server must be started by root, or with contrib/systemd/local-delivery.conf");
+                     ": the server must be started by root, or with the systemd drop-in local-delivery.conf");
     return 0;
 }
 

@@ -16,7 +16,7 @@ struct mda_account {
     struct mda_user user;
 };
 
-/* What this process may: reads its uid and capabilities. */
+/* What this process may: reads its uid and capabilities, and sees to it that no program it starts has one of them. */
 void mda_rights_read(struct mda_rights *out);
 /* Looks the user up (n == 0: the standard one) and says whether mail is delivered as it: not as root, not below min_uid
  * but for the standard one, and not as another user without the right. 0, or -1 with *why set, deferred. */

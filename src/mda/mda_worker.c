@@ -1,5 +1,5 @@
-/* The children of role mda: see mda_worker.h. They are forks of the dispatcher, so the first thing each does is to close
- * what it has inherited and to become its user. */
+/* The children of role mda: see mda_worker.h. They are forks of the dispatcher, so the first thing each does is to
+ * close what it has inherited and to become its user. */
 #include "mda/mda_worker.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -8,7 +8,7 @@
 #include <sys/syscall.h>
 #include "mda/batch.h"
 
-enum { LINK_FD = 3, STDOUT_FD = 1, LOCK_WAIT_MS = 5000 };
+enum { LINK_FD = 3, DROP_FD = 4, STDOUT_FD = 1, LOCK_WAIT_MS = 5000 };
 
 struct order_at_hand { /* of a worker: its message, kept until its batch is finished */
     struct arena arena;
@@ -125,13 +125,16 @@ static void down(struct ipc_link *link)
     loop_stop(CONTAINER_OF(link, struct child, link)->loop);
 }
 
-/* Nothing but the standard descriptors and the link, which becomes LINK_FD. */
-static int keep_only(int link)
+/* Nothing but the standard descriptors, the link, and the drop or none. */
+static int keep_only(int link, int drop)
 {
-    if (link != LINK_FD && dup2(link, LINK_FD) < 0)
+    int high_link = fcntl(link, F_DUPFD_CLOEXEC, DROP_FD + 1), high_drop = -1;
+    if (drop >= 0)
+        high_drop = fcntl(drop, F_DUPFD_CLOEXEC, DROP_FD + 1);
+    if (high_link < 0 || dup3(high_link, LINK_FD, O_CLOEXEC) < 0)
         return -errno;
-    fcntl(LINK_FD, F_SETFD, FD_CLOEXEC);
-    return syscall(SYS_close_range, LINK_FD + 1u, ~0u, 0u) < 0 ? -errno : 0;
+    bool has_drop = high_drop >= 0 && dup3(high_drop, DROP_FD, O_CLOEXEC) == DROP_FD;
+    return syscall(SYS_close_range, has_drop ? DROP_FD + 1u : DROP_FD, ~0u, 0u) < 0 ? -errno : has_drop;
 }
 
 static int close_sandbox(const struct mda_child_config *c)
@@ -158,19 +161,23 @@ static int run(struct child *c)
 
 _Noreturn void mda_child_run(const struct mda_child_config *config, int link)
 {
+    static struct mda_child_config own;
     static struct child c;
-    c.config = config;
-    prctl(PR_SET_NAME, config->runner ? "ph-mda-run" : "ph-mda-file");
+    own = *config;
+    c.config = &own;
+    prctl(PR_SET_NAME, own.runner ? "ph-mda-run" : "ph-mda-file");
     prctl(PR_SET_PDEATHSIG, 0); /* it ends when its link does, behind the message at hand */
-    if (keep_only(link) < 0 || mda_account_become(&config->rights, config->account) < 0)
+    int has_drop = keep_only(link, own.runner ? own.drop : -1);
+    own.drop = has_drop > 0 ? DROP_FD : -1;
+    if (has_drop < 0 || mda_account_become(&own.rights, own.account) < 0)
         _exit(MDA_CHILD_WRONG_USER);
     prctl(PR_SET_DUMPABLE, 0); /* the memory holds the names of others */
     umask(077);
-    struct mda_batch_config batch = { .user = &config->account->user, .lock_wait_ms = LOCK_WAIT_MS,
+    struct mda_batch_config batch = { .user = &own.account->user, .lock_wait_ms = LOCK_WAIT_MS,
                                       .stdout_fd = STDOUT_FD };
-    if (loop_new(&env_system, &c.loop) < 0 || (!config->runner && mda_batch_new(&batch, &c.batch) < 0))
+    if (loop_new(&env_system, &c.loop) < 0 || (!own.runner && mda_batch_new(&batch, &c.batch) < 0))
         _exit(1);
-    if (!config->runner && close_sandbox(config) < 0)
+    if (!own.runner && close_sandbox(&own) < 0)
         _exit(MDA_CHILD_NO_SANDBOX);
     _exit(run(&c));
 }

@@ -4,8 +4,8 @@
 #define FROM S("From ")
 #define YEAR_MAX 9999
 
-/* What c-client and its kin keep in a header. From outside they would set UIDs, flags and lengths (X-IMAPbase with a UID
- * near 2^32 makes a mailbox unusable). Return-Path is the delivery's own (RFC 5321 4.4). */
+/* What c-client and its kin keep in a header. From outside they would set UIDs, flags and lengths (X-IMAPbase with a
+ * UID near 2^32 makes a mailbox unusable). Return-Path is the delivery's own (RFC 5321 4.4). */
 static const struct { const char *name; uint8_t n; } metadata[] = {
 #define FIELD(text) { text, sizeof(text) - 1 }
     FIELD("X-UID"), FIELD("X-UIDL"), FIELD("Status"), FIELD("X-Status"), FIELD("X-Keywords"), FIELD("X-IMAPbase"),

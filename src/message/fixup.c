@@ -8,12 +8,12 @@
 
 #define LINE_MAX_BYTES 998 /* RFC 5322 2.1.1, without CRLF */
 #define DOMAIN_MAX 255
-#define FROM_MAX 1000 /* mailboxes of one From or Sender field; more count as broken */
+#define FROM_MAX 1000 /* mailboxes of one field; more count as broken */
 
 /* What is done with a field of that name. */
 enum task { KEEP, NOTE, ADDRESSES, DROP };
 
-enum field { OTHER, FROM, SENDER, DATE, MESSAGE_ID, BCC };
+enum field { OTHER, FROM, SENDER, RESENT, DATE, MESSAGE_ID, BCC };
 
 static const struct rule {
     str name;
@@ -27,6 +27,8 @@ static const struct rule {
     { S("Cc"), ADDRESSES, OTHER },
     { S("Date"), NOTE, DATE },
     { S("Message-ID"), NOTE, MESSAGE_ID },
+    { S("Resent-From"), NOTE, RESENT },
+    { S("Resent-Sender"), NOTE, RESENT },
     { S("Bcc"), DROP, BCC },
     { S("Resent-Bcc"), DROP, BCC },
     { S("Return-Path"), DROP, OTHER },
@@ -39,7 +41,7 @@ struct fixup {
     struct fixup_result *result;
     size_t line;       /* bytes in the line being written */
     unsigned count[BCC + 1]; /* fields seen */
-    struct mailbox **from_tail, **sender_tail;
+    struct mailbox **from_tail, **sender_tail, **resent_tail;
 };
 
 static const struct rule *rule_of(str name)
@@ -122,6 +124,8 @@ static void repair(struct fixup *f, const struct header_field *field)
         f->result->from_broken |= !collect(f, field->value, &f->from_tail);
     if (rule->field == SENDER)
         collect(f, field->value, &f->sender_tail);
+    if (rule->field == RESENT)
+        f->result->resent_broken |= !collect(f, field->value, &f->resent_tail);
     if (rule->task == ADDRESSES)
         put_completed(f, field);
     else if (rule->task != DROP)
@@ -167,10 +171,11 @@ static void add_date(struct fixup *f)
 
 int fixup_header(struct arena *a, const struct fixup_input *in, struct buf *out, struct fixup_result *out_result)
 {
-    struct mailbox *from = NULL, *sender = NULL;
+    struct mailbox *from = NULL, *sender = NULL, *resent = NULL;
     struct fixup_result result = { 0 };
     struct fixup f = {
-        .arena = a, .in = in, .out = out, .result = &result, .from_tail = &from, .sender_tail = &sender
+        .arena = a, .in = in, .out = out, .result = &result, .from_tail = &from, .sender_tail = &sender,
+        .resent_tail = &resent
     };
     str header = in->header;
     struct header_field field;
@@ -186,6 +191,7 @@ int fixup_header(struct arena *a, const struct fixup_input *in, struct buf *out,
         add_from(&f);
     result.from = from;
     result.sender = sender;
+    result.resent = resent;
     result.many_from_fields = f.count[FROM] > 1;
     result.removed_bcc = f.count[BCC] > 0;
     *out_result = result;

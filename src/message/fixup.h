@@ -20,8 +20,10 @@ struct fixup_input {
 
 struct fixup_result {
     const struct mailbox *from, *sender; /* every mailbox of all From / Sender fields, completed, in the arena */
+    const struct mailbox *resent;        /* the same of all Resent-From and Resent-Sender fields */
     bool from_broken;                    /* a From is present that names nobody, or of which something was unreadable
                                           * or could be read in two ways (address_list_parse): do not rely on `from` */
+    bool resent_broken;                  /* the same of a Resent-From or Resent-Sender */
     bool many_from_fields;               /* more than one From field (RFC 5322 3.6) */
     bool added_date, added_message_id, added_from, completed, removed_bcc;
 };

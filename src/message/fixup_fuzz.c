@@ -58,5 +58,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         __builtin_trap();
     if (!same_senders(first.from, second.from) || !same_senders(first.sender, second.sender))
         __builtin_trap();
+    if (!same_senders(first.resent, second.resent) || first.resent_broken != second.resent_broken)
+        __builtin_trap();
     return 0;
 }

@@ -106,6 +106,23 @@ static void test_removes(void **state)
     assert_true(result.removed_bcc);
 }
 
+static void test_who_sent_it_again(void **state)
+{
+    (void)state;
+    check(S("Resent-From: a@b, c\r\nRESENT-SENDER: d@e\r\n" FULL "From: f@g\r\n"),
+          "Resent-From: a@b, c\r\nRESENT-SENDER: d@e\r\n" FULL "From: f@g\r\n");
+    const struct mailbox *m = result.resent;
+    check_box(m, "a", "b");
+    check_box(m->next, "c", "example.org");
+    check_box(m->next->next, "d", "e");
+    assert_null(m->next->next->next);
+    assert_false(result.resent_broken);
+    check(S(FULL "From: f@g\r\nResent-From: a@b\r\nResent-From: ,\r\n"),
+          FULL "From: f@g\r\nResent-From: a@b\r\nResent-From: ,\r\n");
+    assert_true(result.resent_broken);
+    assert_false(result.from_broken);
+}
+
 static void test_who_it_claims_to_be_from(void **state)
 {
     (void)state;
@@ -223,6 +240,7 @@ int main(void)
         cmocka_unit_test(test_completes_domains),
         cmocka_unit_test(test_removes),
         cmocka_unit_test(test_who_it_claims_to_be_from),
+        cmocka_unit_test(test_who_sent_it_again),
         cmocka_unit_test(test_long_lines),
         cmocka_unit_test(test_error_of_the_buf),
         cmocka_unit_test(test_linear),

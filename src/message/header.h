@@ -29,7 +29,7 @@ struct received {
     str helo, client_name, client_addr; /* client_name n == 0: "unknown"; "::1" is written [IPv6:::1] */
     str by, protocol;                   /* "ESMTPSA" … RFC 3848 */
     str tls;                            /* "TLS1.3 TLS_AES_256_GCM_SHA384", n == 0 none */
-    str id, for_addr;                   /* trace id; for only with one recipient (n == 0: left out) */
+    str id, for_addr;                   /* trace id, written <id@by>; for only with one recipient (n == 0: left out) */
     int64_t unix_s;
     int offset_min;
 };

@@ -57,6 +57,16 @@ static void put_for(struct buf *out, str addr)
     buf_addc(out, '>');
 }
 
+/* ID is an Atom or a msg-id (RFC 5321 4.4), and a trace id has a dot: <S.n@host>, as in a Message-ID of ours. */
+static void put_id(struct buf *out, const struct received *r)
+{
+    buf_add(out, S("\r\n\tid <"));
+    put_clean(out, r->id, false);
+    buf_addc(out, '@');
+    buf_add(out, safe_domain(r->by));
+    buf_addc(out, '>');
+}
+
 int received_write(struct buf *out, const struct received *r)
 {
     buf_add(out, S("Received: from "));
@@ -71,8 +81,7 @@ int received_write(struct buf *out, const struct received *r)
         put_clean(out, r->tls, true);
         buf_addc(out, ')');
     }
-    buf_add(out, S("\r\n\tid "));
-    put_clean(out, r->id, false);
+    put_id(out, r);
     put_for(out, r->for_addr);
     buf_add(out, S(";\r\n\t"));
     date_format_5322(out, r->unix_s, r->offset_min);

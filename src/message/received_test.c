@@ -31,7 +31,7 @@ static void test_whole(void **state)
     (void)state;
     check(&sample, "Received: from client.example (host.example [192.0.2.7])\r\n"
                    "\tby mx.example.org with ESMTPSA (TLS1.3 TLS_AES_256_GCM_SHA384)\r\n"
-                   "\tid 0abc.1\r\n"
+                   "\tid <0abc.1@mx.example.org>\r\n"
                    "\tfor <jane@example.org>;\r\n"
                    "\tTue, 24 Nov 2026 07:55:03 +0000\r\n");
 }
@@ -44,7 +44,7 @@ static void test_without_optional_parts(void **state)
     r.client_addr = S("::1");
     check(&r, "Received: from client.example (unknown [IPv6:::1])\r\n"
               "\tby mx.example.org with ESMTPSA\r\n"
-              "\tid 0abc.1;\r\n"
+              "\tid <0abc.1@mx.example.org>;\r\n"
               "\tTue, 24 Nov 2026 07:55:03 +0000\r\n");
 }
 
@@ -63,7 +63,7 @@ static void test_hostile_text(void **state)
         r.tls = S("T(L)S\r\n1");
         check(&r, "Received: from unknown (unknown [192.0.2.7])\r\n"
                   "\tby mx.example.org with ESMTPSA (TLS1)\r\n"
-                  "\tid 0abc.1;\r\n"
+                  "\tid <0abc.1@mx.example.org>;\r\n"
                   "\tTue, 24 Nov 2026 07:55:03 +0000\r\n");
     }
     r.helo = S("[192.0.2.9]");
@@ -72,7 +72,7 @@ static void test_hostile_text(void **state)
     r.tls = STR_NONE;
     check(&r, "Received: from [192.0.2.9]\r\n"
               "\tby mx.example.org with ESMTPSA\r\n"
-              "\tid 0abc.1\r\n"
+              "\tid <0abc.1@mx.example.org>\r\n"
               "\tfor <j\xc3\xb6rg@example.org>;\r\n"
               "\tTue, 24 Nov 2026 07:55:03 +0000\r\n");
 }

@@ -43,8 +43,12 @@ static int check_author(const struct smtp_message_view *v, const struct fixup_re
         return refuse(out, S("5.6.0"), S("The header has more than one From field; RFC 5322 allows one"));
     if (r->from_broken || !r->from)
         return refuse(out, S("5.6.0"), S("The From field holds no address that can be read"));
+    if (r->resent_broken)
+        return refuse(out, S("5.6.0"), S("A Resent-From or Resent-Sender field holds no address that can be read"));
     int e = check_list(v, "From", r->from, out);
-    return e < 0 ? e : check_list(v, "Sender", r->sender, out);
+    if (e == 0)
+        e = check_list(v, "Sender", r->sender, out);
+    return e < 0 ? e : check_list(v, "Resent-From", r->resent, out);
 }
 
 static int header(struct smtp_session *s, str raw, struct buf *out, struct smtp_refusal *out_refusal)

@@ -92,6 +92,13 @@ static void test_authors(void **state)
         { "From: anna@example.org\r\nFrom: anna@example.org\r\n", "550 5.6.0" },
         { "From: x@far.example\r\n", "550 5.7.1" },
         { "From: not an address\r\n", "550 5.6.0" },
+        { "From: anna@example.org\r\nResent-From: bob@example.org\r\n",
+          "550 5.7.1 Resent-From: <bob@example.org> does not belong to anna@example.org" },
+        { "From: anna@example.org\r\nresent-from: anna@example.org, x@far.example\r\n", "550 5.7.1" },
+        { "Resent-From: anna@example.org\r\nResent-From: bob@example.org\r\nFrom: anna@example.org\r\n", "550 5.7.1" },
+        { "From: anna@example.org\r\nResent-From: anna\r\nResent-Sender: bob\r\n", "550 5.7.1" },
+        { "From: anna@example.org\r\nResent-From: ,,,\r\n", "550 5.6.0" },
+        { "From: anna@example.org\r\nResent-From: Anna <anna+b@example.org>\r\nResent-Sender: anna\r\n", "250" },
         { "From: Anna <ANNA@Example.org>\r\n", "250" },
         { "From: info@example.org\r\n", "250" }, /* an alias that leads to her alone */
         { "From: anna\r\n", "250" },
@@ -101,7 +108,7 @@ static void test_authors(void **state)
     start(&p, &c);
     for (size_t i = 0; i < ARRAY_LEN(cases); i++)
         submit(&c, cases[i].header, cases[i].want);
-    assert_int_equal(play_status(&p, "messages"), 3);
+    assert_int_equal(play_status(&p, "messages"), 4);
     play_stop(&p);
 }
 

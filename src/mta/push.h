@@ -5,7 +5,7 @@
  *   push_role.c  the role: frames, files, status, `posthouse route`
  *   push_job.c   jobs and their results (session/job.h)
  *   push_plan.c  a route's plan, with the answers of the DNS
- *   push_tried.c which host is asked first the next time
+ *   push_tried.c which host is asked first the next time, which one knows no BDAT
  *   push_run.c   connecting, sending, reuse
  *   push_sign.c  DKIM signatures
  *
@@ -33,6 +33,7 @@ struct push_interfaces { uint8_t addr[PUSH_INTERFACES_MAX][16]; size_t n; }; /* 
 
 #define PUSH_TRIED 16384 /* messages that were put off, of which the host is known */
 struct push_tried { uint64_t message, target; };
+#define PUSH_NO_CHUNKING 256 /* hosts that offered CHUNKING and knew no BDAT */
 
 struct push {
     struct role *role;
@@ -51,6 +52,7 @@ struct push {
     struct push_credentials *credentials;
     struct push_tried tried[PUSH_TRIED]; /* by a hash of the message */
     uint8_t tried_key[16];
+    uint64_t no_chunking[PUSH_NO_CHUNKING]; /* their numbers, by themselves */
     struct push_sign *signing;   /* all that are under way */
     uint64_t last_sign, dkim_signed;
     uint64_t connections, failed_connections, tls, reused, relayed, deferred, failed;
@@ -135,6 +137,9 @@ uint64_t push_tried_number(const struct push *p, const struct route_target *t);
 void push_tried_note(struct push *p, uint64_t message, const struct route_target *t);
 /* The number of who did last; 0: nobody, or it is forgotten. */
 uint64_t push_tried_by(struct push *p, uint64_t message);
+/* It offered CHUNKING and knew no BDAT: mail goes to it by DATA while this process remembers. */
+void push_no_chunking_note(struct push *p, const struct route_target *t);
+bool push_no_chunking(const struct push *p, const struct route_target *t);
 /* Moves that target before the others of its preference. */
 void push_tried_first(struct push *p, uint64_t target, struct arena *a, struct route_plan *plan);
 

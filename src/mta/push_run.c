@@ -170,6 +170,7 @@ static int open_target(struct push_run *run, struct racer *w, const struct route
         .lmtp = t->how == ROUTE_LMTP,
         .tls_at_once = t->port == 465,
         .tls = clear ? SMTP_SEND_TLS_NONE : level[t->tls],
+        .no_chunking = push_no_chunking(run->push, t),
         .user = c ? c->user : STR_NONE,
         .secret = c ? c->secret : STR_NONE,
     };
@@ -347,6 +348,8 @@ static void down(struct smtp_send *s, const struct smtp_send_end *end)
     struct racer *w = racer_of(s);
     struct push_run *run = w->run;
     w->open = false;
+    if (end->no_chunking)
+        push_no_chunking_note(run->push, w->target);
     if (run->winner == w) { /* what it carried has its results */
         run->winner = NULL;
         if (run->state == RUN_IDLE) {

@@ -4,6 +4,8 @@
 #include <stdint.h>
 #include <setjmp.h>
 #include <cmocka.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include "mta/push_play.h"
 
 static const struct zone_row one_host[] = { { "far.example", DNS_TYPE_MX, 10, "mx.far.example" },
@@ -47,6 +49,70 @@ static void test_a_job_and_its_result(void **state)
     status_becomes(&s, "connections_open", 1);
     play_stop(&s.p);
     client_expect_end(&c); /* an idle connection is closed at the end */
+}
+
+/* A mechanism names its host: no MX, no question to the DNS for an address, any network. */
+static void test_a_mechanism(void **state)
+{
+    (void)state;
+    _cleanup_stage_ struct stage s;
+    _cleanup_client_ struct play_client c = { .fd = -1 }, near = { .fd = -1 };
+    char via[64];
+    stage_up(&s, one_host, "");
+    snprintf(via, sizeof(via), "smtp:127.0.0.4:%u", s.port);
+    job_send(&s, &(struct job_spec){ .id = 5, .destination = "via far.example", .route = "", .via = via });
+    peer_accept(&s, &c, 2);
+    peer_hello(&c, "250 far.example\r\n");
+    peer_take(&c);
+    job_became(&s, 5, 1, 250, "2.0.0");
+    assert_int_equal(s.asked, 0);
+    job_confirm(&s, 5);
+    snprintf(via, sizeof(via), "smtp:MX.near.example:%u", s.port); /* a name is asked for, its MX is not */
+    job_send(&s, &(struct job_spec){ .id = 6, .destination = "via near.example", .route = "", .via = via });
+    peer_accept(&s, &near, 1);
+    peer_hello(&near, "250 far.example\r\n");
+    peer_take(&near);
+    job_became(&s, 6, 1, 250, "2.0.0");
+    assert_in_range(s.asked, 1, 2);
+    static const char *const no_way[] = { "|/bin/true", "smtp:", "lmtp:~/socket", "mbox:/m" };
+    for (uint64_t i = 0; i < ARRAY_LEN(no_way); i++) {
+        job_send(&s, &(struct job_spec){ .id = 7 + i, .destination = "via x", .route = "", .via = no_way[i] });
+        struct stage_result *x = job_became(&s, 7 + i, 2, 0, "4.3.5");
+        assert_false(x->site_failed);
+    }
+    play_stop(&s.p);
+}
+
+/* LMTP through a Unix socket: each recipient its word after the dot. */
+static void test_a_socket(void **state)
+{
+    (void)state;
+    _cleanup_stage_ struct stage s;
+    _cleanup_client_ struct play_client c = { .fd = -1 };
+    char folder[] = "/tmp/posthouse-push-XXXXXX", via[200];
+    struct sockaddr_un at = { .sun_family = AF_UNIX };
+    assert_non_null(mkdtemp(folder));
+    assert_int_equal(chmod(folder, 0755), 0);
+    snprintf(at.sun_path, sizeof(at.sun_path), "%s/mda", folder);
+    snprintf(via, sizeof(via), "lmtp:%s/mda", folder);
+    stage_up(&s, one_host, "smtp_bind_address 127.0.0.9\n");
+    host_close(&s, 0);
+    s.host[0] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    assert_int_equal(bind(s.host[0], (struct sockaddr *)&at, sizeof(at)), 0);
+    assert_int_equal(listen(s.host[0], 4), 0);
+    job_send(&s, &(struct job_spec){ .id = 5, .destination = "via far.example", .route = "", .via = via,
+                                     .requiretls = 1 });
+    peer_accept(&s, &c, 0);
+    peer_say(&c, "220 far.example\r\n");
+    peer_talk(&c, "LHLO mx.example.org", "250-far.example\r\n250 STARTTLS\r\n"); /* which it does not begin */
+    peer_content(&c, 1);
+    peer_say(&c, "452 4.2.2 full\r\n");
+    struct stage_result *x = job_became(&s, 5, 2, 452, "4.2.2");
+    snprintf(via, sizeof(via), "unix:%s", at.sun_path);
+    text_is(x->mta, via);
+    play_stop(&s.p);
+    unlink(at.sun_path);
+    rmdir(folder);
 }
 
 /* Each recipient its own result; one that is refused does not harm the others. */
@@ -508,6 +574,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_job_and_its_result),
+        cmocka_unit_test(test_a_mechanism),
+        cmocka_unit_test(test_a_socket),
         cmocka_unit_test(test_recipients_with_different_results),
         cmocka_unit_test(test_a_race_of_two_addresses),
         cmocka_unit_test(test_the_first_wins_late),

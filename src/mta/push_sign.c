@@ -85,7 +85,8 @@ static int is_ours(struct push_sign *s)
     if (segment_pread(j->job.fd, p, record.meta_len, j->job.offset + j->job.length) != (ssize_t)record.meta_len)
         return -EIO;
     r = message_record_decode(&s->arena, buf_str(&meta), &m);
-    return r < 0 ? r : m.account.n || m.dsn_event || policy_nets_match(&s->push->mynetworks, m.client_addr);
+    return r < 0 ? r : m.account.n || m.dsn_event || str_eq(m.listener, S("drop")) ||
+                             policy_nets_match(&s->push->mynetworks, m.client_addr);
 }
 
 /* The domain of the first address in From, if it has keys. */

@@ -1,6 +1,6 @@
 /* Which host put a message off, so that it is asked first the next time: greylisting (RFC 6647) waits for the same
  * client at the same host. What is forgotten, by an end of the role or by a newer message in its place, only costs an
- * attempt. */
+ * attempt. And which host offered CHUNKING without knowing BDAT. */
 #include "base/hash.h"
 #include "mta/push.h"
 
@@ -25,6 +25,18 @@ uint64_t push_tried_by(struct push *p, uint64_t message)
 {
     const struct push_tried *t = place(p, message);
     return t->message == message ? t->target : 0;
+}
+
+void push_no_chunking_note(struct push *p, const struct route_target *t)
+{
+    uint64_t target = push_tried_number(p, t);
+    p->no_chunking[target % PUSH_NO_CHUNKING] = target;
+}
+
+bool push_no_chunking(const struct push *p, const struct route_target *t)
+{
+    uint64_t target = push_tried_number(p, t);
+    return p->no_chunking[target % PUSH_NO_CHUNKING] == target;
 }
 
 void push_tried_first(struct push *p, uint64_t target, struct arena *a, struct route_plan *plan)

@@ -58,11 +58,22 @@ static void test_memory(void **state)
     assert_in_range(known, PUSH_TRIED / 2, PUSH_TRIED); /* one a place */
 }
 
+static void test_no_chunking(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < 4; i++)
+        assert_false(push_no_chunking(&push, &four[i]));
+    push_no_chunking_note(&push, &four[1]);
+    for (size_t i = 0; i < 4; i++)
+        assert_int_equal(push_no_chunking(&push, &four[i]), i == 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_first_of_its_preference),
         cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_no_chunking),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

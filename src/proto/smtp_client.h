@@ -84,6 +84,8 @@ enum smtp_client_why {
     SMTP_END_TLS,        /* no STARTTLS offered, or it was refused, or input behind its 220 */
     SMTP_END_AUTH,       /* no mechanism in common, or refused */
     SMTP_END_MEMORY,
+    SMTP_END_BDAT,       /* CHUNKING was offered, BDAT answered with 500 or 502: what followed it was read as commands.
+                            The message is deferred; send it with no_chunking (RFC 3030 2) */
 };
 struct smtp_client_end {
     enum smtp_client_why why;
@@ -113,6 +115,7 @@ struct smtp_client_config { /* slices must outlive the engine */
     bool tls;                   /* the connection has TLS from its first byte (port 465) */
     str user, secret, nonce;    /* AUTH when user is not empty; nonce: 18 or more unpredictable bytes for SCRAM */
     bool auth_in_clear;         /* AUTH without TLS too */
+    bool no_chunking;           /* DATA, whatever EHLO offers */
 };
 
 /* DSN parameters of RFC 3461 4: bits of NOTIFY; 0: not given. */

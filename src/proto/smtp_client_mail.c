@@ -185,14 +185,18 @@ static void begin_chunk(struct smtp_client *c)
     smtp_client_await(c, SMTP_STAGE_CONTENT);
 }
 
+static bool uses_bdat(const struct smtp_client *c)
+{
+    return c->caps.chunking && !c->config.no_chunking && c->tx.mail->exact;
+}
+
 static bool may_say(const struct smtp_client *c)
 {
     const struct smtp_client_tx *tx = &c->tx;
     bool idle = tx->command == tx->reply;
     if (c->out.n > COMMANDS_WAITING_MAX || (!idle && !c->caps.pipelining))
         return false;
-    bool bdat = c->caps.chunking && tx->mail->exact;
-    return tx->command <= tx->mail->n || (idle && tx->accepted > 0) || (!idle && !bdat);
+    return tx->command <= tx->mail->n || (idle && tx->accepted > 0) || (!idle && !uses_bdat(c));
 }
 
 void smtp_client_pump(struct smtp_client *c)
@@ -205,7 +209,7 @@ void smtp_client_pump(struct smtp_client *c)
             smtp_client_say_mail(&c->out, &c->caps, tx->mail, tx->utf8);
         else if (tx->command <= tx->mail->n)
             smtp_client_say_rcpt(&c->out, &c->caps, &tx->mail->rcpts[tx->command - 1], tx->utf8);
-        else if (c->caps.chunking && tx->mail->exact) {
+        else if (uses_bdat(c)) {
             begin_chunk(c);
             return;
         } else {
@@ -315,11 +319,19 @@ static void final_replied(struct smtp_client *c, int class)
     }
 }
 
+static bool knows_no_bdat(const struct smtp_client *c)
+{
+    bool content = c->stage == SMTP_STAGE_FINAL || c->stage == SMTP_STAGE_CONTENT;
+    return content && c->tx.bdat && (c->reader.code == 500 || c->reader.code == 502);
+}
+
 void smtp_client_mail_reply(struct smtp_client *c)
 {
     struct smtp_client_tx *tx = &c->tx;
     int class = c->reader.code / 100;
-    if (c->stage == SMTP_STAGE_FINAL) {
+    if (knows_no_bdat(c)) {
+        smtp_client_end_words(c, SMTP_END_BDAT, S("4.5.1"), S("the other server offers CHUNKING but knows no BDAT"));
+    } else if (c->stage == SMTP_STAGE_FINAL) {
         final_replied(c, class);
     } else if (c->stage == SMTP_STAGE_CONTENT) { /* before we have said all: the content is not taken */
         if (class >= 4)

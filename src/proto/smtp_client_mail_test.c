@@ -459,6 +459,58 @@ static void chunk_wrong(struct client_play *p)
 }
 static void test_bdat_of_another_length(void **state) { (void)state; twice(chunk_wrong); }
 
+static void bdat_unknown(struct client_play *p, const char *reply, bool early)
+{
+    mail.size = 12;
+    mail.exact = true;
+    ready(p, "250-PIPELINING\r\n250 CHUNKING\r\n");
+    begin(p);
+    SAYS(p, "250 ok\r\n250 ok\r\n");
+    content(p, ".x\r\n", false);
+    if (!early)
+        content(p, "..\ny\n.\r\n", true);
+    SAYS(p, reply);
+}
+
+static void chunk_unknown(struct client_play *p)
+{
+    bdat_unknown(p, "502 5.5.1 what?\r\n", false);
+    logged(p, "RESULT 0 deferred 0 4.5.1 [end of message] the other server offers CHUNKING but knows no BDAT\nDONE\n"
+              "END bdat 0 4.5.1 [end of message] the other server offers CHUNKING but knows no BDAT\n");
+}
+
+static void chunk_unknown_at_once(struct client_play *p)
+{
+    bdat_unknown(p, "500 what?\r\n", true);
+    logged(p, "RESULT 0 deferred 0 4.5.1 [message content] the other server offers CHUNKING but knows no BDAT\nDONE\n"
+              "END bdat 0 4.5.1 [message content] the other server offers CHUNKING but knows no BDAT\n");
+}
+
+static void chunk_refused(struct client_play *p)
+{
+    bdat_unknown(p, "554 5.6.0 no\r\n", false);
+    logged(p, "RESULT 0 failed 554 5.6.0 [end of message] 554 5.6.0 no\nDONE\n");
+}
+
+static void chunk_unwanted(struct client_play *p)
+{
+    mail.size = 12;
+    mail.exact = true;
+    ready(p, "250-PIPELINING\r\n250 CHUNKING\r\n");
+    begin(p);
+    said(p, "MAIL FROM:<me@example.net>\r\nRCPT TO:<a@example.org>\r\nDATA\r\n");
+}
+
+static void test_bdat_unknown(void **state)
+{
+    (void)state;
+    twice(chunk_unknown);
+    twice(chunk_unknown_at_once);
+    twice(chunk_refused);
+    config.no_chunking = true;
+    twice(chunk_unwanted);
+}
+
 static void chunk_nobody(struct client_play *p)
 {
     mail.size = 12;
@@ -752,6 +804,7 @@ int main(void)
         T(test_nobody_to_be_asked_for),
         T(test_sender_that_cannot_be_said),
         T(test_bdat),
+        T(test_bdat_unknown),
         T(test_bdat_of_another_length),
         T(test_no_bdat_for_nobody),
         T(test_lmtp_replies_for_each),

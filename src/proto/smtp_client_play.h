@@ -39,7 +39,7 @@ static inline void client_play_reply(struct client_play *p, const struct smtp_cl
 static inline void client_play_log(struct client_play *p, const struct smtp_client_event *ev)
 {
     static const char *const outcome[] = { "relayed", "relayed-no-dsn", "deferred", "failed" };
-    static const char *const why[] = { "quit", "reply", "lost", "protocol", "tls", "auth", "memory" };
+    static const char *const why[] = { "quit", "reply", "lost", "protocol", "tls", "auth", "memory", "bdat" };
     if (ev->kind == SMTP_CLIENT_RESULT) {
         buf_addf(&p->log, "RESULT %u %s%s", ev->result.index, outcome[ev->result.outcome],
                  ev->result.too_many ? " too-many" : "");

@@ -221,7 +221,10 @@ str mechanism_expand(struct arena *a, str text, str address, const char **out_wh
     ptrdiff_t at = str_rchr(address, '@');
     str local = at < 0 ? address : str_first(address, (size_t)at);
     const struct { char letter; str value; } values[] = {
-        { 'u', address }, { 'n', local }, { 'd', at < 0 ? STR_NONE : str_from(address, (size_t)at + 1) }, { '%', S("%") },
+        { 'u', address },
+        { 'n', local },
+        { 'd', at < 0 ? STR_NONE : str_from(address, (size_t)at + 1) },
+        { '%', S("%") },
     };
     struct buf b = BUF(MECHANISM_MAX);
     *out_why = "";

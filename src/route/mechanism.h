@@ -10,9 +10,9 @@
  *     stdout                             print it
  *     forward                            as the system user's ~/.forward says
  *
- * A PATH is absolute or begins with ~/, the home of the system user. In `deliver` of an account or a domain %u stands for
- * the account's address, %n for what is before its @, %d for its domain, %% for a %. Nothing that a message says is ever
- * part of a mechanism. */
+ * A PATH is absolute or begins with ~/, the home of the system user. In `deliver` of an account or a domain %u stands
+ * for the account's address, %n for what is before its @, %d for its domain, %% for a %. Nothing that a message says is
+ * ever part of a mechanism. */
 #pragma once
 #include "base/arena.h"
 

@@ -47,8 +47,8 @@ static void test_refused(void **state)
 {
     char longest[MECHANISM_MAX + 2];
     (void)state;
-    takes("", "no: expected mailbox, smtp:HOST, lmtp:HOST, lmtp:/SOCKET, |COMMAND, mbox:/PATH, maildir:/PATH, stdout or "
-              "forward");
+    takes("", "no: expected mailbox, smtp:HOST, lmtp:HOST, lmtp:/SOCKET, |COMMAND, mbox:/PATH, maildir:/PATH, stdout "
+              "or forward");
     takes("mailbox:x", "no: this word takes no value");
     takes("mbox", "no: this word needs a colon and a value");
     takes("mbox:mail", "no: the path must begin with / or ~/");

@@ -82,6 +82,27 @@ static void test_preferences(void **state)
     mx_is("xn--bcher-kva.example", "0 mx1.example.org 5.1.1.1:25");
 }
 
+/* A Unix socket needs no DNS, has no port and no TLS, and what follows it counts when nobody listens there. */
+static void test_a_socket(void **state)
+{
+    (void)state;
+    static const struct route_hop hops[] = { { .how = ROUTE_LMTP, .local = true, .name = { "/run/lmtp", 9 } },
+                                             { .how = ROUTE_SMTP, .name = { "mx1.example.org", 15 }, .port = 26 } };
+    struct route r = mx_route;
+    r.hops = hops;
+    r.n_hops = 2;
+    r.tls = ROUTE_TLS_MANDATORY;
+    _cleanup_arena_ struct arena a = ARENA(1 << 20);
+    struct route_facts f = { .arena = &a };
+    struct route_plan p;
+    world_plan(&r, "far.example", &f, &plain, world, &p);
+    assert_int_equal(p.n_targets, 2);
+    const struct route_target *t = p.targets;
+    assert_true(t[0].local && t[0].how == ROUTE_LMTP && t[0].tls == ROUTE_TLS_NONE && t[0].port == 0 && !t[0].secure);
+    assert_true(str_eq(t[0].address, S("/run/lmtp")));
+    assert_true(!t[1].local && t[1].group == 1 && t[1].port == 26 && t[1].tls == ROUTE_TLS_MANDATORY);
+}
+
 static void test_null_mx(void **state)
 {
     (void)state;
@@ -294,6 +315,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_preferences),
+        cmocka_unit_test(test_a_socket),
         cmocka_unit_test(test_null_mx),
         cmocka_unit_test(test_implicit),
         cmocka_unit_test(test_no_domain),

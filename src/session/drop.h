@@ -21,9 +21,8 @@
 #define DROP_HEAD_MAX ((size_t)4 << 20)        /* magic and envelope */
 #define DROP_RECIPIENTS_MAX 10000
 #define DROP_FIELD_MAX ((size_t)1000)          /* an address, an ENVID, a name */
-#ifndef DROP_HELPER
-#define DROP_HELPER "/usr/lib/posthouse/posthouse-drop"
-#endif
+/* The helper: of $POSTHOUSE_DROP_HELPER, of the package, or of `make install`. It need not be there. */
+const char *drop_helper(void);
 
 struct drop_recipient {
     str address;          /* local@domain, or a local part alone: the pickup adds the domain */
@@ -38,7 +37,7 @@ struct drop_envelope {
     str envid;
     uint8_t ret;          /* 1 FULL, 2 HDRS, 0 not given */
     bool body_8bit, smtputf8;
-    bool submitted;       /* a new letter: the header is repaired (Date, Message-ID, From, Bcc); else it stays as it is */
+    bool submitted;       /* a new letter: its header is repaired (Date, From, Bcc …); else it stays as it is */
     bool native;          /* into the recipients' own mailboxes here, by no mechanism */
     str forwarded_by;     /* address whose .forward sent it: a foreign sender is rewritten (message/srs.h); or empty */
     str login, full_name; /* of the caller, as he says: for a From that is missing */
@@ -54,8 +53,8 @@ int drop_head_length(str start, size_t *out_length);
  * -ENOMEM. */
 int drop_decode(struct arena *a, str in, struct drop_envelope *out);
 
-/* Line ends as SMTP has them: LF and a CR alone become CRLF, CRLF stays. Fed whole or in pieces, the same comes out; the
- * same again of what came out. */
+/* Line ends as SMTP has them: LF and a CR alone become CRLF, CRLF stays. Fed whole or in pieces, the same comes out; and
+ * again of what came out. */
 struct drop_lines { bool cr; /* the last byte was one, its line has ended; an LF behind it belongs to it */ };
 int drop_lines_feed(struct drop_lines *l, str piece, struct buf *out); /* appends; 0 or the buf's error */
 

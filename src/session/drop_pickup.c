@@ -84,7 +84,7 @@ static int open_file(struct drop_pickup *p, const char *name, struct stat *st, c
     struct stat now;
     if (fstatat(p->folder, name, st, AT_SYMLINK_NOFOLLOW) < 0)
         return -ENOENT;
-    *out_why = objection(st);
+    *out_why = strlen(name) >= DROP_NAME_MAX ? "its name is too long" : objection(st);
     if (*out_why)
         return -EBADMSG;
     if (!(st->st_mode & S_IXUSR)) { /* it is being written */
@@ -110,7 +110,7 @@ static int take(struct drop_pickup *p, const char *name)
 {
     struct stat st;
     const char *why = NULL;
-    if (name[0] == '.' || strlen(name) >= DROP_NAME_MAX || under_way(p, name))
+    if (name[0] == '.' || under_way(p, name))
         return -ENOENT;
     if (map_get(&p->bad, str_z(name))) {
         if (fstatat(p->folder, name, &st, AT_SYMLINK_NOFOLLOW) == 0 && older(p, &st, BAD_S))
@@ -208,6 +208,8 @@ static void ended(struct drop_pickup *p, struct drop_run *run, int r, const char
     run->next = p->waiting;
     p->waiting = run;
     p->n_waiting++;
+    if (!run->ticket) /* nobody is to hear of it */
+        drop_pickup_synced(p);
 }
 
 static void step_fire(struct loop_timer *t)

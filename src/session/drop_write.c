@@ -59,10 +59,14 @@ static int create(struct drop_writer *w, int folder)
 
 static int pair(int fds[2]) { return pipe2(fds, O_CLOEXEC) < 0 ? -errno : 0; }
 
-static const char *helper_path(void)
+const char *drop_helper(void)
 {
+    static const char *const places[] = { "/usr/lib/posthouse/posthouse-drop",
+                                          "/usr/local/lib/posthouse/posthouse-drop" };
     const char *given = secure_getenv("POSTHOUSE_DROP_HELPER");
-    return given && given[0] == '/' ? given : DROP_HELPER;
+    if (given && given[0] == '/')
+        return given;
+    return places[access(places[0], X_OK) < 0 && access(places[1], X_OK) == 0];
 }
 
 /* The helper reads the file from its standard input and says its name on its standard output. */
@@ -79,7 +83,7 @@ static int start_helper(struct drop_writer *w)
     if (r == 0) {
         posix_spawn_file_actions_adddup2(&actions, in[0], 0);
         posix_spawn_file_actions_adddup2(&actions, out[1], 1);
-        r = -posix_spawn(&w->helper, helper_path(), &actions, NULL, argv, environ);
+        r = -posix_spawn(&w->helper, drop_helper(), &actions, NULL, argv, environ);
         posix_spawn_file_actions_destroy(&actions);
     }
     if (r == 0) {
@@ -108,7 +112,7 @@ int drop_begin(struct drop_writer *w, int folder, const struct drop_envelope *e)
     if (r == -EACCES || r == -EPERM || r == -EROFS)
         r = start_helper(w);
     if (r < 0) {
-        fail(w, r, w->name[0] || folder >= 0 ? "the drop of this host does not take the message" : helper_path());
+        fail(w, r, w->name[0] || folder >= 0 ? "the drop of this host does not take the message" : drop_helper());
         close_all(w);
     }
     return r;

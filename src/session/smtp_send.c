@@ -142,6 +142,7 @@ static void say_down(struct smtp_send *s, const struct smtp_client_end *end)
         .was_up = p->was_up,
         .polite = end->why == SMTP_END_QUIT || (p->was_up && stage == SMTP_STAGE_IDLE),
         .try_clear = p->target.tls == SMTP_SEND_TLS_OPPORTUNISTIC && !p->target.tls_at_once && about_tls,
+        .no_chunking = end->why == SMTP_END_BDAT,
         .reply = end->reply,
     };
     e.reply.status = status_of(end, p);
@@ -388,6 +389,7 @@ static struct smtp_client *new_engine(struct smtp_send *s)
         .secret = p->target.secret,
         .nonce = str_of(p->nonce, sizeof(p->nonce)),
         .auth_in_clear = tls == SMTP_SEND_TLS_NONE && is_loopback(&p->to),
+        .no_chunking = p->target.no_chunking,
     };
     return smtp_client_new(&config);
 }

@@ -41,6 +41,7 @@ struct smtp_send_target { /* copied, with what it points to */
     bool lmtp;
     bool tls_at_once;         /* TLS from the first byte (port 465) */
     enum smtp_send_tls tls;
+    bool no_chunking;         /* DATA, whatever EHLO offers */
     str user, secret;         /* AUTH when user is not empty: only over TLS, or with level none to 127.0.0.0/8 or ::1 */
 };
 
@@ -70,6 +71,7 @@ struct smtp_send_end {
     bool was_up;              /* it had reached up(): otherwise the site has failed */
     bool polite;              /* smtp_send_quit(), or the peer closed an idle connection */
     bool try_clear;           /* opportunistic TLS failed on a fresh connection: open another with SMTP_SEND_TLS_NONE */
+    bool no_chunking;         /* it offers CHUNKING and knows no BDAT: open the next one with target.no_chunking */
     struct smtp_client_reply reply; /* code 0: text is our own sentence ("connection refused", "timed out …"). Good in
                                        down() only. status is set: "4.3.0" this host has no
                                        descriptor or memory left, "4.4.1" no connection, "4.4.2" lost, "4.7.5" TLS */

@@ -1,6 +1,6 @@
 /* What the journal says about queued messages: recipients that lead off this host or are delivered by a mechanism, what
- * became of each attempt, what an administrator did. A queued message is known by the LSN of its `delivered` record, a recipient by its place in the
- * list of that record. Part of journal_record.h. */
+ * became of each attempt, what an administrator did. A queued message is known by the LSN of its `delivered` record, a
+ * recipient by its place in the list of that record. Part of journal_record.h. */
 #pragma once
 #include "base/str.h"
 

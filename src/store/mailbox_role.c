@@ -238,7 +238,7 @@ static int flag(struct mailbox_role *m, const struct mailbox_request *q, struct 
     _cleanup_buf_ struct buf failed = BUF((size_t)64 << 20);
     str keywords[KEYWORDS_MAX];
     struct store_flagging f = { .mailbox = unpack_u64(in) };
-    bool early = unpack_u8(in);
+    uint8_t early = unpack_u8(in);
     struct flag_answer a = { .request = q->request, .verdict = MAILBOX_NOT_BOUND };
     int r = unpack_flagging(in, &f, keywords, &uids);
     if (r < 0)
@@ -249,7 +249,9 @@ static int flag(struct mailbox_role *m, const struct mailbox_request *q, struct 
         a.verdict = mailbox_verdict(r < 0 ? r : failed.failed ? failed.failed : r);
         a.ticket = a.verdict == STORE_DONE ? ticket : 0;
         a.lsn = a.ticket && staged_lsn(m) > before ? ticket : 0;
-        if (early && a.lsn && f.unchanged_since == UINT64_MAX && store_tell_early(m->store) == 0) {
+        if (early == FLAG_AHEAD) {
+            a.ticket = 0;
+        } else if (early && a.lsn && f.unchanged_since == UINT64_MAX && store_tell_early(m->store) == 0) {
             a.modseq = store_modseq(m->store, a.lsn);
             a.ticket = 0;
         }

@@ -43,6 +43,39 @@ static struct schedule_state state_of(struct schedule *s, const char *key)
     return x;
 }
 
+/* What one worker does waits for it, and what another does not. */
+static void test_halted(void **state)
+{
+    (void)state;
+    _cleanup_schedule_ struct schedule *s = schedule_new(&standard);
+    const struct schedule_limits other = { .concurrency = 20, .window = 12, .worker = 1 };
+    struct schedule_job j;
+    uint32_t id;
+    schedule_halt(s, 1, true, 0);
+    assert_int_equal(schedule_destination(s, S("b"), &other, 0, &id), 0);
+    for (uint64_t m = 1; m <= 15; m++) {
+        const struct schedule_item i = { .message = m };
+        assert_int_equal(schedule_add(s, id, &i, 0), 0);
+    }
+    add(s, "a", 100, 0);
+    assert_true(schedule_next(s, 0, &j));
+    assert_int_equal(j.message, 100);
+    assert_false(schedule_next(s, 0, &j));
+    assert_int_equal(schedule_wait(s, 0), UINT64_MAX);
+    schedule_halt(s, 1, false, 1000);
+    for (int i = 0; i < 12; i++) { /* as wide as its limits say it begins */
+        assert_true(schedule_next(s, 1000, &j));
+        assert_int_equal(j.destination, id);
+    }
+    assert_false(schedule_next(s, 1000, &j));
+    schedule_halt(s, 1, true, 1000);
+    schedule_done(s, id, SCHEDULE_GOOD, 1000);
+    assert_false(schedule_next(s, 1000, &j));
+    add(s, "a", 101, 0);
+    assert_true(schedule_next(s, 1000, &j));
+    assert_int_equal(j.message, 101);
+}
+
 static void test_retry_times(void **state)
 {
     (void)state;
@@ -497,6 +530,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_retry_times),
+        cmocka_unit_test(test_halted),
         cmocka_unit_test(test_due_and_groups),
         cmocka_unit_test(test_window_grows_and_shrinks),
         cmocka_unit_test(test_dead_and_alive_again),

@@ -20,8 +20,8 @@
 /* With a full disk so much is staged before the store gives up. */
 #define BATCH_BYTES_STUCK (16 * BATCH_BYTES)
 #define UIDS_A_RECORD 4096
-/* Without a commit of the index, which is a view and may be behind its journal: a commit costs more than most changes, and
- * most messages of the queue are gone before they get a row. */
+/* Without a commit of the index, which is a view and may be behind its journal: a commit costs more than most changes,
+ * and most messages of the queue are gone before they get a row. */
 #define DEFERRED_BYTES ((size_t)1 << 20)
 #define DEFERRED_MS 200
 
@@ -438,7 +438,8 @@ int store_turn(struct store *s)
 {
     if (s->failed)
         return s->failed;
-    journal_clear(s->journal);
+    if (s->flying)
+        journal_clear(s->journal);
     int r = apply_durable(s);
     if (r == 0 && store_idle(s) && s->has_directory && index_state(s->index)->gaps)
         r = store_fill_gaps(s);

@@ -57,8 +57,8 @@ int store_log_attach(struct store *s, str log, uint64_t first_segment);
 int store_log_synced(struct store *s, str log, struct log_position to);
 
 /* After store_fd() is readable, or at the end of a turn of the loop: writes staged journal records, starts the sync,
- * puts what is durable into the index and publishes it. A full disk is no error: it is noted once, and what is staged waits. Any error
- * means: end the process and start again. */
+ * puts what is durable into the index and publishes it. A full disk is no error: it is noted once, and what is staged
+ * waits. Any error means: end the process and start again. */
 int store_turn(struct store *s);
 /* Only publishes what is durable; what is staged waits for store_turn(). Errors as there. */
 int store_publish(struct store *s);

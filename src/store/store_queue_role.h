@@ -1,5 +1,5 @@
-/* The queue in role store: jobs to roles smtp-out and mda and their results, DSN from role smtp-in, questions of the command
- * line, and what the trace says of it. */
+/* The queue in role store: jobs to roles smtp-out and mda and their results, DSN from role smtp-in, questions of the
+ * command line, and what the trace says of it. */
 #pragma once
 #include "io/role.h"
 #include "store/store_queue.h"

@@ -239,6 +239,34 @@ static void test_dsn(void **state)
     play_stop(&s.p);
 }
 
+/* Jobs are the affair of smtp-out and mda alone: another role that speaks of them loses its link. */
+static void test_no_worker(void **state)
+{
+    (void)state;
+    _cleanup_stage_ struct stage s;
+    stage_init(&s);
+    tell(&s, IPC_LOG_ATTACH, (struct log_position){ 0 });
+    attach_sender(&s);
+    struct buf b = BUF(64);
+    pack_u8(&b, 1);
+    pack_u32(&b, 0);
+    play_peer(&s.p, ROLE_ACCESS);
+    play_send(s.p.peer[ROLE_ACCESS], IPC_JOB_ATTACH, &b, -1);
+    assert_int_equal(play_receive(&s.p, s.p.peer[ROLE_ACCESS], PLAY_PATIENCE_MS), 0);
+    play_peer(&s.p, ROLE_MDA);
+    b = BUF(64);
+    pack_u8(&b, 1);
+    pack_u32(&b, 0);
+    play_send(s.p.peer[ROLE_MDA], IPC_JOB_ATTACH, &b, -1);
+    submit(&s, "x@far.example", S("to smtp-out\r\n"), 0, 0);
+    struct job j = expect_job(&s, "to smtp-out\r\n");
+    assert_int_equal(j.via.n, 0);
+    close(TAKE_FD(s.p.peer[ROLE_MDA])); /* it dies: smtp-out's job stands */
+    result(&s, &j, 0, "250 ok");
+    expect_done(&s, j.id);
+    play_stop(&s.p);
+}
+
 static uint32_t seed = 5;
 static uint32_t dice(uint32_t n)
 {
@@ -286,6 +314,7 @@ int main(void)
         cmocka_unit_test(test_from_the_log_to_the_sender),
         cmocka_unit_test(test_sender_dies),
         cmocka_unit_test(test_dsn),
+        cmocka_unit_test(test_no_worker),
         cmocka_unit_test(test_hostile_frames),
     };
     return cmocka_run_group_tests_name("store_queue_role", tests, NULL, NULL);

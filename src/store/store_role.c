@@ -674,6 +674,7 @@ static void status(struct role *r, struct buf *out)
 static void stop(struct role *r)
 {
     struct store_role *sr = self(r);
+    ipc_drain(role_peer(r, ROLE_ACCESS)); /* flags that were told before we have heard of them */
     store_flush(sr->store);
     loop_cancel(r->loop, &sr->compact);
     loop_cancel(r->loop, &sr->compact_step);

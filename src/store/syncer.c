@@ -184,9 +184,11 @@ static void sync_dirty(struct syncer *s)
         s->batches++;
         atomic_store(&s->reached, ticket);
     }
+    pthread_mutex_unlock(&s->lock); /* else whoever wakes up runs into it */
     uint64_t one = 1;
     if (write(s->event_fd, &one, sizeof(one)) < 0)
-        return; /* only when the counter is full, and then it is readable */
+        one = 0; /* only when the counter is full, and then it is readable */
+    pthread_mutex_lock(&s->lock);
 }
 
 static bool pool_short(const struct syncer *s)

@@ -179,6 +179,25 @@ def test_timeouts():
         equal(len(house.mailbox()), 0, "messages")
 
 
+def test_a_command_has_to_end():
+    """Bytes that drip in, each within the time limit, do not hold a connection; slow commands do."""
+    with Instance(settings=settings(smtpd_timeout="1s")) as house:
+        with greeted(house) as drip, greeted(house) as slow:
+            begun, took = time.monotonic(), None
+            while took is None and time.monotonic() < begun + 8:
+                time.sleep(0.4)
+                slow.expect("NOOP", 250)
+                try:
+                    drip.raw("N")
+                    drip.socket.settimeout(0.01)
+                    match(drip.reply(), r"^421 4\.4\.2 ")
+                    took = time.monotonic() - begun
+                except TimeoutError:
+                    pass
+            assert took and 2.5 < took < 4.5, f"closed after {took} s"
+            slow.expect("NOOP", 250)
+
+
 def test_connections_of_one_client():
     with Instance(settings=settings(smtpd_client_connection_count_limit="3")) as house:
         for service in ("smtp", "pop3"):

@@ -173,11 +173,11 @@ def test_exit_status_and_output():
 
 
 def test_forward():
-    """~/.forward of a system user: a command, a Maildir, the own mailbox, an address; and what counts without one."""
+    """What counts without a ~/.forward; without the home the mail waits."""
     if not ROOT:
         skip("only root delivers as other users")
     with House(accounts=("first",), start=False) as house:
-        # a home that passwd names is needed: this test looks at the fallback alone, the file itself is in src/mda/mda_forward_test.c
+        # a home that passwd names is needed for the file itself: this looks at what counts without one
         text = house.read("accounts")
         line = next(n for n in text.splitlines() if n.startswith("first@"))
         folder = house.folder("home-first", FIRST)

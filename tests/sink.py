@@ -69,6 +69,7 @@ class Session:
     def __init__(self, sink, sock, number):
         self.sink, self.sock, self.number = sink, sock, number
         self.rest, self.said, self.message, self.last, self.tls, self.lines = b"", b"", None, None, None, []
+        self.client = None
         self.born = time.monotonic()
 
     def line(self):
@@ -244,10 +245,11 @@ class Sink:
     def accept(self):
         while not self.over.is_set():
             try:
-                sock, _ = self.socket.accept()
+                sock, client = self.socket.accept()
             except OSError:
                 return
             session = Session(self, sock, len(self.sessions))
+            session.client = client
             self.sessions.append(session)
             threading.Thread(target=self.serve, args=(session,), daemon=True).start()
 

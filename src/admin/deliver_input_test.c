@@ -57,7 +57,8 @@ static void test_circles(void **state)
     (void)state;
     struct deliver_input in;
     _cleanup_buf_ struct buf text = BUF(4096);
-    buf_add(&text, S("From x Tue\nRECEIVED: by a\nreceived: by b\n by c\nDelivered-To: bob@b.example\n\nReceived: d\n"));
+    buf_add(&text, S("From x Tue\nRECEIVED: by a\nreceived: by b\n by c\nDelivered-To: bob@b.example\n\n"
+                   "Received: d\n"));
     assert_int_equal(read_text(buf_str(&text), 4096, &in), 0);
     assert_int_equal(in.received, 2);
     assert_false(in.loops); /* no mark of ours */

@@ -64,8 +64,9 @@ static void test_recipients(void **state)
     _cleanup_arena_ struct arena a = ARENA(1 << 20);
     struct sendmail_list l = { .arena = &a }, resent = { .arena = &a }, bad = { .arena = &a };
     str piece, one;
-    assert_int_equal(sendmail_list_header(&l, S("To: Ann <ann@example.org>, bob\r\nX-To: no\r\nCc: friends: eve@x.example, "
-                                                "\"a b\"@y.example;\r\nbcc: ann@example.org,\r\n carol\r\nSubject: to\r\n"), &piece), 0);
+    assert_int_equal(sendmail_list_header(&l, S("To: Ann <ann@example.org>, bob\r\nX-To: no\r\nCc: friends: "
+                                                "eve@x.example, \"a b\"@y.example;\r\n"
+                                                "bcc: ann@example.org,\r\n carol\r\nSubject: to\r\n"), &piece), 0);
     static const char *const want[] = { "ann@example.org", "bob", "eve@x.example", "\"a b\"@y.example", "carol" };
     assert_int_equal(l.n, ARRAY_LEN(want));
     for (size_t i = 0; i < l.n; i++)

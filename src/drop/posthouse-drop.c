@@ -5,8 +5,8 @@
  * without it is thrown away, so a caller who is killed sends nothing. Standard output gets the file's name.
  *
  * What it trusts: nothing from its caller. The folder stands in a file that only root can write, or is compiled in;
- * only without any special right may it be an argument. The right is used for one call that creates the file, and given up
- * before the first byte is read. The file belongs to the caller's real user.
+ * only without any special right may it be an argument. The right is used for one call that creates the file, and given
+ * up before the first byte is read. The file belongs to the caller's real user.
  *
  * Exit status: 0; 64 usage; 65 no file of the drop, or cut short; 69 too large; 73 there is no such folder; 74 it could
  * not be written; 77 not allowed. */

@@ -5,8 +5,8 @@
  * before, and the From_ line that comes there. A lock with such a note, of our user and of this host, whose mbox nobody
  * has locked by fcntl was left by a delivery that was killed; it is taken over at once, and its note says what to
  * undo.
- * Others are broken when they are old: 10 minutes, if their process is one of this host and is gone; 30 minutes, if they
- * name none. */
+ * Others are broken when they are old: 10 minutes, if their process is one of this host and is gone; 30 minutes, if
+ * they name none. */
 #pragma once
 #include <limits.h>
 #include "base/buf.h"

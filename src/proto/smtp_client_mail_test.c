@@ -7,85 +7,9 @@
 #include <cmocka.h>
 #include <errno.h>
 #include "proto/smtp_client_commands.h"
-#include "proto/smtp_client_play.h"
 #include "proto/smtp_params.h"
 #include "proto/smtp_test_driver.h"
-
-#define T(f) cmocka_unit_test_setup(f, setup)
-#define SAYS(p, text) client_play_feed(p, str_z(text))
-
-typedef void scenario_fn(struct client_play *p);
-
-static struct smtp_client_config config;
-static struct smtp_client_rcpt rcpts[1200];
-static struct smtp_client_mail mail;
-
-static int setup(void **state)
-{
-    (void)state;
-    config = (struct smtp_client_config){ .hostname = S("out.test") };
-    memset(rcpts, 0, sizeof(rcpts));
-    rcpts[0].address = S("a@example.org");
-    rcpts[1].address = S("b@example.org");
-    rcpts[2].address = S("c@example.com");
-    mail = (struct smtp_client_mail){ .sender = S("me@example.net"), .rcpts = rcpts, .n = 1 };
-    return 0;
-}
-
-static void twice(scenario_fn *f)
-{
-    struct client_play whole, bytewise;
-    client_play_init(&whole, &config, 1u << 20);
-    f(&whole);
-    client_play_init(&bytewise, &config, 1);
-    f(&bytewise);
-    assert_true(str_eq(buf_str(&whole.log), buf_str(&bytewise.log)));
-    assert_true(str_eq(buf_str(&whole.said), buf_str(&bytewise.said)));
-    client_play_done(&whole);
-    client_play_done(&bytewise);
-}
-
-static void same(str is, const char *should_be)
-{
-    if (str_eq(is, str_z(should_be)))
-        return;
-    print_error("is: %.*s\nshould be: %s\n", STR_ARG(is), should_be);
-    fail();
-}
-
-static void said(struct client_play *p, const char *text)
-{
-    same(client_said(p), text);
-}
-
-/* What was logged since the last call. */
-static void logged(struct client_play *p, const char *text)
-{
-    same(buf_str(&p->log), text);
-    buf_clear(&p->log);
-}
-
-static void ready(struct client_play *p, const char *capabilities)
-{
-    SAYS(p, "220 mx\r\n");
-    SAYS(p, "250-mx\r\n");
-    SAYS(p, capabilities);
-    assert_int_equal(p->last.kind, SMTP_CLIENT_READY);
-    client_said(p);
-}
-
-static void begin(struct client_play *p)
-{
-    assert_int_equal(smtp_client_send(p->c, &mail), 0);
-    SAYS(p, "");
-}
-
-static void content(struct client_play *p, const char *text, bool last)
-{
-    assert_int_equal(p->last.kind, SMTP_CLIENT_NEED_CONTENT);
-    smtp_client_content(p->c, str_z(text), last);
-    SAYS(p, "");
-}
+#include "proto/smtp_client_tx_play.h" /* last: its variables have names that others give to arguments */
 
 static void simple(struct client_play *p)
 {
@@ -424,105 +348,6 @@ static void bad_sender(struct client_play *p)
 }
 static void test_sender_that_cannot_be_said(void **state) { (void)state; twice(bad_sender); }
 
-/* CHUNKING */
-
-static void chunk(struct client_play *p)
-{
-    mail.size = 12;
-    mail.exact = true;
-    ready(p, "250-PIPELINING\r\n250 CHUNKING\r\n");
-    begin(p);
-    said(p, "MAIL FROM:<me@example.net>\r\nRCPT TO:<a@example.org>\r\n");
-    SAYS(p, "250 ok\r\n");
-    said(p, "");
-    SAYS(p, "250 ok\r\n");
-    said(p, "BDAT 12 LAST\r\n");
-    content(p, ".x\r\n", false);
-    content(p, "..\ny\n.\r\n", true);
-    said(p, ".x\r\n..\ny\n.\r\n");
-    SAYS(p, "250 ok\r\n");
-    logged(p, "RESULT 0 relayed-no-dsn 250 2.0.0 [end of message] 250 ok\nDONE\n");
-}
-static void test_bdat(void **state) { (void)state; twice(chunk); }
-
-static void chunk_wrong(struct client_play *p)
-{
-    mail.size = 12;
-    mail.exact = true;
-    ready(p, "250-PIPELINING\r\n250 CHUNKING\r\n");
-    begin(p);
-    SAYS(p, "250 ok\r\n250 ok\r\n");
-    content(p, "short\r\n", true);
-    logged(p, "RESULT 0 deferred 0 4.3.0 [message content] the content has another length than it should\nDONE\n"
-              "END lost 0 4.3.0 [message content] the content has another length than it should\n");
-    said(p, "MAIL FROM:<me@example.net>\r\nRCPT TO:<a@example.org>\r\nBDAT 12 LAST\r\n");
-}
-static void test_bdat_of_another_length(void **state) { (void)state; twice(chunk_wrong); }
-
-static void bdat_unknown(struct client_play *p, const char *reply, bool early)
-{
-    mail.size = 12;
-    mail.exact = true;
-    ready(p, "250-PIPELINING\r\n250 CHUNKING\r\n");
-    begin(p);
-    SAYS(p, "250 ok\r\n250 ok\r\n");
-    content(p, ".x\r\n", false);
-    if (!early)
-        content(p, "..\ny\n.\r\n", true);
-    SAYS(p, reply);
-}
-
-static void chunk_unknown(struct client_play *p)
-{
-    bdat_unknown(p, "502 5.5.1 what?\r\n", false);
-    logged(p, "RESULT 0 deferred 0 4.5.1 [end of message] the other server offers CHUNKING but knows no BDAT\nDONE\n"
-              "END bdat 0 4.5.1 [end of message] the other server offers CHUNKING but knows no BDAT\n");
-}
-
-static void chunk_unknown_at_once(struct client_play *p)
-{
-    bdat_unknown(p, "500 what?\r\n", true);
-    logged(p, "RESULT 0 deferred 0 4.5.1 [message content] the other server offers CHUNKING but knows no BDAT\nDONE\n"
-              "END bdat 0 4.5.1 [message content] the other server offers CHUNKING but knows no BDAT\n");
-}
-
-static void chunk_refused(struct client_play *p)
-{
-    bdat_unknown(p, "554 5.6.0 no\r\n", false);
-    logged(p, "RESULT 0 failed 554 5.6.0 [end of message] 554 5.6.0 no\nDONE\n");
-}
-
-static void chunk_unwanted(struct client_play *p)
-{
-    mail.size = 12;
-    mail.exact = true;
-    ready(p, "250-PIPELINING\r\n250 CHUNKING\r\n");
-    begin(p);
-    said(p, "MAIL FROM:<me@example.net>\r\nRCPT TO:<a@example.org>\r\nDATA\r\n");
-}
-
-static void test_bdat_unknown(void **state)
-{
-    (void)state;
-    twice(chunk_unknown);
-    twice(chunk_unknown_at_once);
-    twice(chunk_refused);
-    config.no_chunking = true;
-    twice(chunk_unwanted);
-}
-
-static void chunk_nobody(struct client_play *p)
-{
-    mail.size = 12;
-    mail.exact = true;
-    ready(p, "250-PIPELINING\r\n250 CHUNKING\r\n");
-    begin(p);
-    client_said(p);
-    SAYS(p, "250 ok\r\n550 ok\r\n");
-    said(p, "RSET\r\n");
-}
-static void test_no_bdat_for_nobody(void **state) { (void)state; twice(chunk_nobody); }
-
 /* LMTP */
 
 static void lmtp(struct client_play *p)
@@ -803,10 +628,6 @@ int main(void)
         T(test_addresses_that_cannot_be_said),
         T(test_nobody_to_be_asked_for),
         T(test_sender_that_cannot_be_said),
-        T(test_bdat),
-        T(test_bdat_unknown),
-        T(test_bdat_of_another_length),
-        T(test_no_bdat_for_nobody),
         T(test_lmtp_replies_for_each),
         T(test_lmtp_counts_accepted_recipients),
         T(test_only_crlf_ends_a_line),

@@ -53,8 +53,8 @@ int drop_head_length(str start, size_t *out_length);
  * -ENOMEM. */
 int drop_decode(struct arena *a, str in, struct drop_envelope *out);
 
-/* Line ends as SMTP has them: LF and a CR alone become CRLF, CRLF stays. Fed whole or in pieces, the same comes out; and
- * again of what came out. */
+/* Line ends as SMTP has them: LF and a CR alone become CRLF, CRLF stays. Fed whole or in pieces, the same comes out,
+ * and again of what came out. */
 struct drop_lines { bool cr; /* the last byte was one, its line has ended; an LF behind it belongs to it */ };
 int drop_lines_feed(struct drop_lines *l, str piece, struct buf *out); /* appends; 0 or the buf's error */
 

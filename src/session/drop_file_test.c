@@ -15,7 +15,8 @@ static void test_round_trip(void **state)
 {
     (void)state;
     const struct drop_envelope e = { .sender = S("root"), .recipients = two, .n_recipients = 2,
-                                     .envid = S("id-1"), .ret = 2, .body_8bit = true, .native = true, .forwarded_by = S("bob@example.org"),
+                                     .envid = S("id-1"), .ret = 2, .body_8bit = true, .native = true,
+                                     .forwarded_by = S("bob@example.org"),
                                      .login = S("root"), .full_name = S("J\xc3\xbcrgen") };
     _cleanup_buf_ struct buf b = BUF(65536);
     _cleanup_arena_ struct arena a = ARENA(65536);

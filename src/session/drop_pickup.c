@@ -130,7 +130,7 @@ static int take(struct drop_pickup *p, const char *name)
     }
     *run = (struct drop_run){ .pickup = p, .fd = fd, .uid = st.st_uid, .end = (uint64_t)st.st_size,
                               .arena = ARENA(2 * DROP_HEAD_MAX), .piece = BUF(1 << 20), .newline = true };
-    snprintf(run->name, sizeof(run->name), "%s", name);
+    memcpy(run->name, name, strnlen(name, DROP_NAME_MAX - 1)); /* open_file() has seen that it fits */
     int r = drop_intake_begin(run, &why);
     if (r < 0) {
         if (r == -EBADMSG)

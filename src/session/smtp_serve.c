@@ -58,6 +58,8 @@ void smtp_session_policy(struct smtp_session *s, struct policy_session *out)
     };
 }
 
+#define COMMAND_TIMES 3 /* the time limit of quiet, for a whole command */
+
 static uint64_t time_limit(const struct smtp_session *s)
 {
     const struct conf *c = s->policy->config->conf;
@@ -66,18 +68,26 @@ static uint64_t time_limit(const struct smtp_session *s)
     return smtp_server_phase(s->engine) == SMTP_PHASE_CONTENT ? c->smtpd_data_timeout : c->smtpd_timeout;
 }
 
+/* Milliseconds until the client has been quiet for too long, or has taken too long for one command: a byte now and then
+ * must not hold a connection. */
+static uint64_t time_left(const struct smtp_session *s)
+{
+    uint64_t now = loop_now(s->conn.loop), limit = time_limit(s), all = COMMAND_TIMES * limit;
+    uint64_t quiet = now - s->conn.last_read, took = now - s->last_command;
+    return MIN(quiet < limit ? limit - quiet : 0, took < all ? all - took : 0);
+}
+
 static void set_timer(struct smtp_session *s)
 {
-    uint64_t limit = time_limit(s);
-    uint64_t quiet = loop_now(s->conn.loop) - s->conn.last_read;
-    loop_after(s->conn.loop, &s->timer, quiet < limit ? limit - quiet : 0);
+    uint64_t left = time_left(s);
+    loop_after(s->conn.loop, &s->timer, left ? left : time_limit(s)); /* 0: the message is being made durable */
 }
 
 /* The timer is set once and looks, when it fires, how long it has really been quiet: no work for each byte. */
 static void timer_fire(struct loop_timer *t)
 {
     struct smtp_session *s = CONTAINER_OF(t, struct smtp_session, timer);
-    if (s->is_waiting || loop_now(s->conn.loop) - s->conn.last_read < time_limit(s)) {
+    if (s->is_waiting || time_left(s)) {
         set_timer(s);
         return;
     }
@@ -286,6 +296,8 @@ static enum smtp_event_kind run(struct smtp_session *s)
         if (!stops(ev.kind))
             handle(s, &ev);
     } while (!stops(ev.kind) && ev.kind != SMTP_NEED_DRAIN && !s->closing && !s->is_waiting);
+    if (used)
+        s->last_command = loop_now(s->conn.loop);
     if (!s->closing)
         conn_input_used(&s->conn, used);
     if (ev.kind == SMTP_STARTTLS && !s->closing)
@@ -414,6 +426,7 @@ void smtp_session_open(struct smtp_in *in, struct role_listener *l, int fd, cons
         return;
     }
     link_session(in, s);
+    s->last_command = loop_now(in->role->loop);
     s->conn.on = on_conn;
     s->conn.on_handshake = on_handshake;
     s->auth = (struct auth_run){ .client = &in->auth, .session_id = trace_id_str(&s->id), .peer_addr = s->conn.address,

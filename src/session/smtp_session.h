@@ -94,6 +94,7 @@ struct smtp_session {
     struct smtp_policy *policy;            /* keeps `listener` alive */
     struct smtp_server *engine;
     struct loop_timer timer;
+    uint64_t last_command;                 /* loop_now() when a whole command, or content, was last read */
     struct trace_id id;
     uint32_t message;                      /* n of the message under way or last begun */
     bool trusted, esmtp, tls, tls_pending, early, closing, is_waiting, pumping, event_left_out;

@@ -3,5 +3,6 @@ interop:
 	@tools/setup build run test bench
 	@$(MAKE) --no-print-directory all
 	@PEERS='$(abspath $(B))/peers' POSTHOUSE='$(B)/posthouse' tests/run push_peers
+	@RACE_MESSAGES=50 POSTHOUSE='$(B)/posthouse' tests/run delivery_race
 
 .PHONY: interop

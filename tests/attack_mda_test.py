@@ -8,12 +8,8 @@ import pwd
 import re
 import resource
 import shutil
-import signal
 import socket
-import stat
-import subprocess
 import tempfile
-import threading
 import time
 
 import harness
@@ -39,14 +35,11 @@ class Home:
 
     def __enter__(self):
         self.dir = tempfile.mkdtemp(prefix="posthouse-attack-")
-        self.secret = tempfile.mkdtemp(prefix="posthouse-secret-")
         self.own(self.dir)
-        os.chmod(self.secret, 0o755)
         return self
 
     def __exit__(self, *_):
         shutil.rmtree(self.dir, ignore_errors=True)
-        shutil.rmtree(self.secret, ignore_errors=True)
 
     def own(self, path):
         if ROOT:
@@ -142,11 +135,11 @@ def test_planted_at_an_mbox():
         for name, why in (("link", "is a symlink"), ("dangling", "is a symlink"), ("passwd", "is a symlink"), ("second", "more than one name"),
                           ("fifo", "no regular file"), ("folder", ""), ("socket", ""), ("target", "more than one name")):
             home.refused("mbox:" + home.path(name), why)
-        for path in ("/dev/null", "/dev/full", "/proc/self/mem", "/dev/stdin"):
+        for path in ("/dev/full", "/dev/zero", "/proc/self/mem", "/dev/stdin"):
             home.refused("mbox:" + path, "")
         os.unlink(home.path("second"))
         home.refused("mbox:" + target, "does not begin with")
-        equal(home.file and pathlib.Path(target).read_bytes(), b"precious", "the target")
+        equal(pathlib.Path(target).read_bytes(), b"precious", "the target")
         assert not os.path.exists(home.path("nothing"))
         equal(glob.glob(home.path("*.lock")), [], "locks left")
 
@@ -234,7 +227,9 @@ def test_planted_in_a_maildir():
 def test_folders_swapped_between_deliveries():
     """tmp/ becomes a symlink, then the whole Maildir, then the home is closed: nothing is written elsewhere, all arrives when mended."""
     with House(aliases="dir: MAIL/dir/\n") as house:
-        secret = house.own(os.path.join(house.parent, "secret") if not os.mkdir(os.path.join(house.parent, "secret"), 0o700) else "")
+        secret = os.path.join(house.parent, "secret")
+        os.mkdir(secret, 0o700)
+        house.own(secret)
         house.send("dir")
         house.delivered(1)
         folder, n = house.mail + "/dir", 1
@@ -285,6 +280,50 @@ def test_full_disk():
             program("umount", small)
 
 
+def test_hostile_forward():
+    """~/.forward as a stranger would write it: whatever it says, mail waits, or goes where its owner may write. Root and a passwd of its own."""
+    if not ROOT:
+        skip("needs root for a passwd file of its own")
+    harness.need("unshare", "setpriv", "mount")
+    with Home() as home:
+        os.chmod(home.dir, 0o755)
+        uid, gid = ids()
+        passwd = pathlib.Path("/etc/passwd").read_text()
+        with open(home.path("passwd"), "w", encoding="utf-8") as f:
+            f.write(re.sub(rf"(?m)^{USER}:.*$", f"{USER}:x:{uid}:{gid}:{USER}:{home.dir}:/bin/sh", passwd))
+        if program("unshare", "-m", "mount", "--bind", home.path("passwd"), "/etc/passwd")[0] != 0:
+            skip("cannot mount here")
+
+        def run():
+            return program("unshare", "-m", "sh", "-c", f"mount --bind {home.path('passwd')} /etc/passwd && exec setpriv --reuid={uid} --regid={gid} "
+                           f"--clear-groups {BINARY} deliver -c /nonexistent -f ann@a.example -a bob@b.example --to forward", input=SMALL, text=False, cwd="/",
+                           timeout=30)
+        home.file(".forward", home.path("box").encode() + b"\n")
+        code, _, err = run()
+        equal((code, err), (OK, b""), "a good one")
+        for text in (b"x" * (10 << 20), b"a@b.example,\n" * 200000, b"/tmp/a\0b\n", b"\0", b":include:/etc/passwd\n", b"mail/box\n", b"../box\n", b"|\n", b"\"|\n",
+                     b"/etc/../etc/x\n", b"\"|touch " + home.path("ran").encode() + b"\n; id\"\n", b"(" * 60000, b'"' * 60001, b"\\" * 60000, b"smtp:[::1]:25\n",
+                     b"/dev/mem\n", b"/etc/passwd\n", b"/proc/self/mem\n", b"~root/box\n"):
+            home.file(".forward", text)
+            code, _, err = run()
+            equal(code, TEMPFAIL, f".forward {text[:40]!r}: {err[:200]}")
+            assert len(err) < 3000 and b"Sanitizer" not in err, err[:500]
+        assert not os.path.exists(home.path("ran"))
+        for mode in (0o620, 0o602):
+            home.file(".forward", home.path("box").encode(), mode)
+            equal(run()[0], TEMPFAIL, f"mode {mode:o}")
+        os.unlink(home.path(".forward"))
+        os.symlink(home.file("other", home.path("box").encode()), home.path(".forward"))
+        equal(run()[0], TEMPFAIL, "a symlink")
+        os.unlink(home.path(".forward"))
+        os.mkfifo(home.path(".forward"))
+        equal(run()[0], TEMPFAIL, "a FIFO")
+        os.unlink(home.path(".forward"))
+        os.chown(home.file(".forward", home.path("box").encode(), 0o644), *ids("backup"))
+        equal(run()[0], TEMPFAIL, "of somebody else")
+        equal(pathlib.Path(home.path("box")).read_bytes().count(b"Subject:"), 1, "messages")
+
+
 # Messages
 
 def test_from_lines_everywhere():
@@ -308,7 +347,7 @@ def test_fields_of_mailbox_programs():
     fields = ["X-UID: 4294967295", "x-uid: 1", "X-uId : 2", "Status: RO", "STATUS: RO", "Status:\n RO", "X-Status: D\n folded\n more", "x-keywords: a",
               "X-IMAPbase: 1 4294967295", "X-IMAP: 1 2", "Content-Length: 1", "content-length:99999999999", "CONTENT-LENGTH\t: 5", "Return-Path: <evil@x>",
               "return-path:\n\t<evil@x>"]
-    text = ("Subject: kept\n" + "\n".join(fields) + "\nX-Status-Not: kept\nX-UIDL: kept\n\nStatus: body\nX-UID: body\n").encode()
+    text = ("Subject: kept\n" + "\n".join(fields) + "\nX-Status-Not: kept\nX-UID-Not: kept\n\nStatus: body\nX-UID: body\n").encode()
     with Home() as home:
         equal(home.deliver("mbox:" + home.path("box"), "maildir:" + home.path("dir/"), message=text)[0], OK, "deliver")
         for path in (home.path("box"), *glob.glob(home.path("dir/new/*"))):
@@ -317,7 +356,7 @@ def test_fields_of_mailbox_programs():
                 assert not re.match(r"(?i)(x-uid|status|x-status|x-keywords|x-imap|x-imapbase|content-length)[ \t]*:", line), line
                 assert "folded" not in line and "evil" not in line and line.strip() != "RO", line
             equal(len(re.findall("(?mi)^return-path:", head)), 1, "Return-Path")
-            match(head, r"(?m)^Return-Path: <ann@a\.example>$.*^X-Status-Not: kept$.*^X-UIDL: kept$")
+            match(head, r"(?m)^Return-Path: <ann@a\.example>$.*^X-Status-Not: kept$.*^X-UID-Not: kept$")
             match(body, "Status: body\nX-UID: body\n")
 
 
@@ -336,7 +375,7 @@ def test_lines_of_ten_megabytes():
 
 def test_forged_marks():
     """Delivered-To of strangers neither stops mail nor is believed; Return-Path of the message is not kept."""
-    with House(aliases="dir: MAIL/dir/\nloop: loop2@posthouse.test\nloop2: \"|cat\"\n") as house:
+    with House(aliases="dir: MAIL/dir/\n") as house:
         forged = "".join(f"Delivered-To: {a}\n" for a in ("dir@posthouse.test", "dir@posthouse.test (posthouse 0000000000000000)", "<dir@posthouse.test>",
                                                           "DIR@posthouse.test (posthouse ffffffffffffffff)"))
         house.send("dir", crlf(f"Return-Path: <evil@x.example>\n{forged}Subject: forged\n\nx\n".encode()))
@@ -345,10 +384,7 @@ def test_forged_marks():
         text = pathlib.Path(name).read_text()
         assert "evil" not in text and text.count("Return-Path:") == 1, text
         real = re.search(r"(?m)^Delivered-To: .*posthouse [0-9a-f]{16}.*$", text)
-        # with the real mark of this host it is a loop, for this recipient alone
-        house.send("dir", crlf(f"{real[0]}\nSubject: again\n\nx\n".encode()))
-        eventually(lambda: house.queued() == 0 and "loop" in house.log(), 10, "the loop is seen")
-        equal(len(glob.glob(house.mail + "/dir/new/*")), 1, "messages")
+        assert real and "0000000000000000" not in real[0], text
 
 
 # Names
@@ -358,50 +394,46 @@ def test_names_of_recipients():
     with Home() as home:
         for rcpt in ("../../x@b.example", "-f@b.example", "$(id)@b.example", "`id`@b.example", "%n%s@b.example", "bob+../../x@b.example", "a;b|c&d@b.example",
                      '"a b\\"c"@b.example', "x" * 300 + "@b.example", "{local}@b.example", "ü@b.example", "'@b.example"):
-            script = 'env > "$HOME_OF_TEST/env" 2>/dev/null; env'
-            code, out, err = home.deliver(f"|sh -c 'env >{home.path('env')}'", rcpt=rcpt)
-            if code not in (OK,):
+            code, _, _ = home.deliver(f"|sh -c 'env >{home.path('env')}'", rcpt=rcpt)
+            if code != OK:
                 continue  # refused as an address
             for line in pathlib.Path(home.path("env")).read_text().splitlines():
                 key, _, value = line.partition("=")
                 if key in ("RECIPIENT", "ORIGINAL_RECIPIENT", "LOCAL", "EXTENSION", "DOMAIN", "SENDER"):
-                    assert not re.search(r"[$`;|&<>(){}\[\]'\"\\*?!~#% \t\n]".replace("!", "").replace("%", ""), value), line
-            assert "HOME_OF_TEST" not in out.decode() and script, err
+                    assert not re.search(r"[$`;|&<>(){}\[\]'\"\\*?~# \t]", value), line
 
 
 def test_accounts_that_climb():
+    """Names of accounts in the path of their domain: no message leaves the folder."""
     with House() as house:
-        names = ("../up", "..", ".", "a/b", "-f", "$(id)", "`id`", "%s%n", "a\\b", "|sh", "a b", "{domain}")
-        text = house.read("posthouse.conf")
-        text = re.sub(r"(?m)^(domain posthouse\.test.*)$", lambda m: m[1], text)
+        made = [name for name in ("../up", "..", ".", "a/b", "-f", "$(id)", "`id`", "%s%n", "|sh", "a%nb", ".ssh", "a'b")
+                if house.cli("account", "add", f"{name}@posthouse.test", "--password-stdin", input="tarim-nosuf-4711\n")[0] == 0]
         house.stop()
-        made = []
-        for name in names:
-            code, _, _ = house.cli("account", "add", f"{name}@posthouse.test", "--password-stdin", input="tarim-nosuf-4711\n")
-            if code == 0:
-                made.append(name)
-        house.write("posthouse.conf", re.sub(r"(?m)^domain posthouse\.test\s*\{", f"domain posthouse.test {{\n    deliver maildir:{house.mail}/{{local}}/", text))
-        if "{local}" not in house.read("posthouse.conf"):
-            house.write("posthouse.conf", re.sub(r"(?m)^domain posthouse\.test.*$",
-                                                 f"domain posthouse.test {{\n    postmaster alice@posthouse.test\n    deliver maildir:{house.mail}/{{local}}/\n}}", text))
+        text, n = re.subn(r"(?m)^domain posthouse\.test \{$", f"domain posthouse.test {{\n    deliver maildir:{house.mail}/in/%n", house.read("posthouse.conf"))
+        if not n:
+            text, n = re.subn(r"(?m)^domain posthouse\.test$", f"domain posthouse.test {{\n    deliver maildir:{house.mail}/in/%n\n}}", text)
+        equal(n, 1, "domains")
+        house.write("posthouse.conf", text)
+        os.mkdir(house.mail + "/in", 0o700)
+        house.own(house.mail + "/in")
         before = set(os.listdir(house.parent))
         house.start()
         sent = 0
-        for name in made + ["alice"]:
+        for local in made + ["alice"]:
             with house.smtp() as client:
                 client.mail("a@b.example")
-                local = name if re.fullmatch(r"[\w.$`%{}|/-]+", name) and not name.startswith(".") else '"' + name.replace("\\", "\\\\") + '"'
-                code, _ = client.docmd("RCPT", f"TO:<{local}@posthouse.test>")
-                if code == 250:
+                if 250 in (client.docmd("RCPT", f"TO:<{local}@posthouse.test>")[0], client.docmd("RCPT", f'TO:<"{local}"@posthouse.test>')[0]):
+                    equal(client.data("Subject: x\r\n\r\nx\r\n")[0], 250, "DATA")
                     sent += 1
-                    client.data("Subject: x\r\n\r\nx\r\n")
         assert sent
         eventually(lambda: house.mda()["delivered"] + house.mda()["deferred"] + house.mda()["failed"] >= 1, 10, "one at least")
         house.delivered(1)
         time.sleep(1)
         equal(set(os.listdir(house.parent)) - before, set(), "made outside of the folder")
-        for entry in os.listdir(house.mail):
-            assert os.path.isdir(f"{house.mail}/{entry}/new"), entry
+        equal(os.listdir(house.mail), ["in"], "beside the folder")
+        for entry in os.listdir(house.mail + "/in"):
+            if entry not in ("cur", "new", "tmp"):
+                assert os.path.isdir(f"{house.mail}/in/{entry}/new"), entry
 
 
 # Commands
@@ -424,19 +456,18 @@ def test_commands_that_misbehave():
                                      ("closes all", "exec <&- >&- 2>&-; sleep 1; exit 0", OK), ("leaves a child", "sleep 30 & exit 0", OK),
                                      ("leaves one that prints", "yes & sleep 0.2; exit 0", OK),
                                      ("leaves one of its own session", "setsid sh -c 'while :; do echo x; done' & sleep 0.2; exit 0", OK),
-                                     ("kills itself", "kill -9 $$", TEMPFAIL), ("stops its children", "sleep 1 & kill -STOP $!; exit 0", OK)):
+                                     ("kills itself", "kill -9 $$", TEMPFAIL), ("stops its child", "sleep 60 & kill -STOP $!; (sleep 2; kill -9 $!) & exit 0", OK)):
             code, err, took = command(script, home, message=big)
             equal(code, wanted, f"{name}: {err[:200]}: exit code")
             assert took < 25, f"{name} took {took:.1f} s"
             assert len(err) < 5000, f"{name}: {len(err)} bytes"
-        program("pkill", "-9", "-s", "0", "-f", "posthouse-attack-never") if False else None
 
 
 def test_time_limit():
     """Output without end, signals ignored, children left: after the limit it is over, and the mail waits."""
     scripts = {"yes": "yes", "ignores": "trap '' TERM HUP INT; while :; do sleep 0.1; done", "stopped": "kill -STOP $$",
                "forks": "trap '' TERM; (trap '' TERM; sleep 61.5) & sleep 61.5"}
-    aliases = "".join(f"{name}: \"|sh -c '{script.replace(chr(39), chr(34)) if 0 else 'exec sh MAIL/' + name}'\"\n" for name, script in scripts.items())
+    aliases = "".join(f"{name}: \"|sh MAIL/{name}\"\n" for name in scripts)
     with House(aliases=aliases, settings={"mda_command_timeout": "1s", "minimal_backoff_time": "100s", "maximal_backoff_time": "100s"}) as house:
         for name, script in scripts.items():
             with open(f"{house.mail}/{name}", "w", encoding="utf-8") as f:
@@ -489,14 +520,13 @@ def test_what_a_command_has():
         house.delivered(3)
         pid = next(p for p in harness.children(house.pids()["mda"]) if b"ph-mda-file" in read(f"/proc/{p}/comm"))
         match(read(f"/proc/{pid}/status"), r"Seccomp:\s2")
-        house.check("queue", "delete", "--yes", "kill@posthouse.test") if False else None
         assert not os.path.exists(house.mail + "/survived"), "it outlived its parent"
 
 
 def test_descriptors_and_processes_exhausted():
     with Home() as home:
-        code, err, took = command("i=3; while [ $i -lt 2000 ]; do eval \"exec $i</dev/null\" 2>/dev/null || exit 0; i=$((i+1)); done; exit 0", home)
-        assert code in (OK, 2, 69, 70) and took < 20, (code, err, took)
+        code, err, took = command("exec python3 -c 'import os\nwhile True:\n try: os.open(\"/dev/null\", 0)\n except OSError: os._exit(0)'\n", home)
+        assert code == OK and took < 20, (code, err, took)
 
         def few():
             resource.setrlimit(resource.RLIMIT_NOFILE, (6, 6))
@@ -569,7 +599,7 @@ def test_drop_changed_meanwhile():
         big = pathlib.Path(folder, name).read_bytes()
         os.unlink(os.path.join(folder, name))
         house.start()
-        stop = time.monotonic() + 4
+        stop = time.monotonic() + 1.5
         number = 0
         while time.monotonic() < stop:
             number += 1
@@ -604,7 +634,8 @@ def test_many_recipients():
         code, _, err = sendmail(house, *[f"x{n}@posthouse.test" for n in range(20000)])
         assert code in (OK, 64, 65, 69, 75, 67), (code, err[:300])
         assert time.monotonic() - begun < 60
-        for word in ("../../x", "-f", "$(id)@posthouse.test", "%n%s", "a\nb@posthouse.test", "a\r\nRCPT TO:<x>@posthouse.test", "|id", "/etc/passwd", "\\bob", ":include:/etc/passwd"):
+        for word in ("../../x", "-f", "$(id)@posthouse.test", "%n%s", "a\nb@posthouse.test", "a\r\nRCPT TO:<x>@posthouse.test", "|id", "/etc/passwd",
+                     "\\bob", ":include:/etc/passwd"):
             code, _, err = sendmail(house, "-i", "--", word)
             assert code in (OK, 64, 65, 67, 68), (word, code, err)
             assert b"Sanitizer" not in err

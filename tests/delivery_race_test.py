@@ -2,7 +2,7 @@
 """Posthouse delivers into an mbox and a Maildir in which procmail, mutt's dotlock and Dovecot are at work: nothing is lost, doubled or torn.
 
 Each message has a number and a text that follows from it. Some write, others read and delete; whoever deletes writes down the numbers. At the
-end all of them are there once: in the folder or among those deleted. $RACE_MESSAGES: how many each writer sends (12).
+end all of them are there once: in the folder or among those deleted. $RACE_MESSAGES: how many each writer sends (8).
 """
 import contextlib
 import errno
@@ -22,7 +22,7 @@ import harness
 from harness import BINARY, Instance, equal, eventually, need, skip
 
 ROOT = os.geteuid() == 0
-EACH = int(os.environ.get("RACE_MESSAGES", "12"))
+EACH = int(os.environ.get("RACE_MESSAGES", "8"))
 LDA, IMAP = "/usr/lib/dovecot/dovecot-lda", "/usr/lib/dovecot/imap"
 PATIENCE_S = 60 + EACH
 INTERNAL = b"FOLDER INTERNAL DATA"  # a message of Dovecot's own in an mbox that it has emptied

@@ -6,6 +6,7 @@ import email.policy
 import os
 import random
 import re
+import time
 
 import harness
 import imapc
@@ -159,9 +160,9 @@ def random_message(rng):
     return b"".join(rng.choice(bits) for _ in range(rng.randint(1, 60))) or b"x"
 
 
-def connect(house, select="INBOX"):
+def connect(house, select="INBOX", user="alice"):
     c = imapc.Imap(house.port("imaps"), tls=house.tls(), timeout=60)
-    c.login(house.address("alice"), house.passwords["alice"])
+    c.login(house.address(user), house.passwords[user])
     if select:
         c.ok(f"SELECT {select}")
     return c
@@ -593,6 +594,73 @@ def test_expunged_by_another():
         assert {1, 4, 5} <= set(got), got
         answer = c.ok("NOOP")
         equal(len([u for u in answer.untagged if u[1:] == ["EXPUNGE"]]), 2)
+
+
+SLOW_SEARCH = "SEARCH " + " ".join(f"NOT BODY zq{i:03}" for i in range(600))
+
+
+def slow_house():
+    """4 MiB of text, which the search above reads hundreds of times."""
+    return Instance(settings={"imap_progress_interval": "1s"})
+
+
+def many_texts(c, count=256):
+    text = b"From: a@b.example\r\nSubject: text\r\n\r\n" + b"zz zq needle in a long text of no meaning\r\n" * 400
+    c.append("INBOX", text)
+    c.ok("SELECT INBOX")
+    have = 1
+    while have < count:
+        c.ok(f"COPY 1:{have} INBOX")
+        have *= 2
+    c.ok("NOOP")
+
+
+def test_progress_of_long_commands():
+    """RFC 9585: at the interval, with the command's tag, and done never more than the goal."""
+    with slow_house() as house, connect(house) as c:
+        many_texts(c)
+        for command in (SLOW_SEARCH, "FETCH 1:*,1:* BODY.PEEK[]"):
+            begun = time.monotonic()
+            tag = c.start(command)
+            if command.startswith("FETCH"):
+                time.sleep(1.2)  # the server waits for a client that does not read
+            answer = c.finish(tag)
+            took = time.monotonic() - begun
+            equal(answer.status, "OK", command[:9])
+            told = answer.codes("INPROGRESS")
+            assert 1 <= len(told) <= took + 1, (command[:9], took, told)
+            before = 0
+            for _, (said, done, goal) in told:
+                equal(said, tag, "tag")
+                assert before <= int(done) <= int(goal) and int(goal) >= 256, told
+                before = int(done)
+        equal(c.ok("SEARCH BODY needle").codes("INPROGRESS"), [], "of a short command")
+
+
+def cpu_of(pid):
+    with open(f"/proc/{pid}/stat") as f:
+        words = f.read().rsplit(")", 1)[1].split()
+    return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_a_long_command_is_cut_off():
+    """Its client goes: the work ends at once. Meanwhile others were served."""
+    with slow_house() as house, connect(house) as c, connect(house, user="bob") as other:
+        many_texts(c)
+        c.start(SLOW_SEARCH)
+        c.response()  # it says that it works
+        worst = 0
+        for _ in range(10):
+            begun = time.monotonic()
+            other.ok("STATUS INBOX (MESSAGES)")
+            worst = max(worst, time.monotonic() - begun)
+        c.close()
+        access = house.pids()["access"]
+        time.sleep(0.2)
+        before = cpu_of(access)
+        time.sleep(0.5)
+        assert cpu_of(access) - before < 0.1, "the search goes on"
+        assert worst < 1, f"others waited {worst:.2f} s"
 
 
 if __name__ == "__main__":

@@ -189,7 +189,7 @@ def test_a_command_has_to_end():
                 slow.expect("NOOP", 250)
                 try:
                     drip.raw("N")
-                    drip.socket.settimeout(0.01)
+                    drip.sock.settimeout(0.01)
                     match(drip.reply(), r"^421 4\.4\.2 ")
                     took = time.monotonic() - begun
                 except TimeoutError:

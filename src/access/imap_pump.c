@@ -7,8 +7,7 @@
 
 enum {
     EVENTS_A_TURN = 256, INFLATE_EVENTS = 16, /* what 64 KiB of plain text count */
-    TURN_MS = 5,
-    PROGRESS_MS = 10000
+    TURN_MS = 5
 };
 
 static bool zipped(const struct imap_session *s) { return s->zip && !s->zip_pending; }
@@ -161,8 +160,9 @@ bool imap_session_resolve(struct imap_session *s, const struct imap_set *set, bo
 void imap_session_progress(struct imap_session *s, uint64_t done, uint64_t goal)
 {
     uint64_t now = loop_env(s->conn.loop)->mono_ms();
+    uint64_t interval = s->config->conf->imap_progress_interval;
     struct buf *out = imap_out(s);
-    if (now - s->task.told_ms < PROGRESS_MS)
+    if (!interval || now - s->task.told_ms < interval)
         return;
     s->task.told_ms = now;
     buf_add(out, S("* OK [INPROGRESS ("));

@@ -110,7 +110,7 @@ void imap_session_tell(struct imap_session *s, bool expunges);
 /* Resolves a set (and "$") in the session's view; on error the command has been answered and false is returned. */
 bool imap_session_resolve(struct imap_session *s, const struct imap_set *set, bool uid, struct box_range **out,
                           size_t *n);
-/* "* OK [INPROGRESS ("tag" done goal)]" at most every 10 s (RFC 9585). goal 0: not known. */
+/* "* OK [INPROGRESS ("tag" done goal)]" at most every imap_progress_interval (RFC 9585). goal 0: not known. */
 void imap_session_progress(struct imap_session *s, uint64_t done, uint64_t goal);
 
 /* Tells the store up to which UID messages are \Recent no more, if that has changed. */

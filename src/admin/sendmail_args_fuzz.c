@@ -17,8 +17,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     argv[argc] = NULL;
     int r = sendmail_args_parse(argc, argv, &a);
-    bool rest = a.n_recipients >= 0 && a.recipients + a.n_recipients == argv + argc;
-    if ((r < 0) != (a.why[0] != '\0') || (r == 0 && !rest))
+    bool rest = r < 0 || (a.n_recipients >= 0 && a.recipients + a.n_recipients == argv + argc);
+    if ((r < 0) != (a.why[0] != '\0') || !rest)
         abort();
     while (argc)
         free(argv[--argc]);

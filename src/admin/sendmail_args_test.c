@@ -8,9 +8,12 @@
 #include "admin/sendmail_args.h"
 #include "base/cleanup.h"
 
+static char *words[16]; /* the result points into them */
+
 #define PARSE(a, ...) ({ \
     char *argv_[] = { __VA_ARGS__, NULL }; \
-    sendmail_args_parse((int)ARRAY_LEN(argv_) - 1, argv_, (a)); })
+    memcpy(words, argv_, sizeof(argv_)); \
+    sendmail_args_parse((int)ARRAY_LEN(argv_) - 1, words, (a)); })
 #define W(text) ((char *)(text))
 
 static void test_as_programs_call_it(void **state)

@@ -17,7 +17,7 @@
 #include "mda/text.h"
 
 enum { TIMEOUT_MS = 1000000, TERM_MS = 2000, AFTER_MS = 200, WORDS_MEMORY = 65536, ENVIRONMENT_MAX = 40 };
-enum { DESCRIPTORS = 1024, OUTPUT_MAX = 65536 };
+enum { DESCRIPTORS = 1024, OUTPUT_MAX = 65536, PIPE_READS = 16 };
 
 enum ended { RUNNING, ENDED, TIMED_OUT, CANCELLED };
 
@@ -225,17 +225,17 @@ static int start(struct command *c, struct child *child)
     return failed;
 }
 
-/* What it prints: the beginning is kept, all of it is read. */
+/* What it prints: the beginning is kept, all of it is read; a pipe's worth at once, for some programs never stop. */
 static void read_output(struct command *c)
 {
     char bytes[4096] __attribute__((uninitialized));
-    ssize_t n;
-    while (c->out >= 0 && (n = read(c->out, bytes, sizeof(bytes))) >= 0) {
+    ssize_t n = 0;
+    for (size_t i = 0; i < PIPE_READS && c->out >= 0 && (n = read(c->out, bytes, sizeof(bytes))) >= 0; i++) {
         buf_add(&c->output, str_first(str_of(bytes, (size_t)n), c->output.max - c->output.n));
         if (n == 0)
             close(TAKE_FD(c->out));
     }
-    if (c->out >= 0 && errno != EAGAIN && errno != EINTR)
+    if (c->out >= 0 && n < 0 && errno != EAGAIN && errno != EINTR)
         close(TAKE_FD(c->out));
 }
 

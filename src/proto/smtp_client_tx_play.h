@@ -1,5 +1,5 @@
-/* Scenarios of transactions of the SMTP client, played with the input whole and byte by byte. Included by tests only, after
- * cmocka. */
+/* Scenarios of transactions of the SMTP client, played with the input whole and byte by byte. Included by tests only,
+ * after cmocka. */
 #pragma once
 #include "proto/smtp_client_play.h"
 

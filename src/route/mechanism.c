@@ -32,7 +32,7 @@ static bool has_control(str s)
     return false;
 }
 
-/* ".." would make of a name in {local} another folder, and nobody needs it. */
+/* ".." would make of a name in %n another folder, and nobody needs it. */
 static bool has_dots(str path)
 {
     while (path.n)
@@ -202,10 +202,12 @@ char **mechanism_words(struct arena *a, str command, size_t *out_n, const char *
     return NULL;
 }
 
-/* Of a path: no slash, no dot in front. Of a command nothing that a shell or mechanism_words() would see. */
+/* Of a path: no slash, no dot in front. Of a command nothing that a shell or mechanism_words() would see, no option. */
 static bool may_be_part(str address, bool of_command)
 {
     if (!address.n || str_starts(address, S(".")) || str_starts(address, S("@")) || has_control(address))
+        return false;
+    if (of_command && str_starts(address, S("-")))
         return false;
     for (size_t i = 0; i < address.n; i++) {
         char c = address.p[i];

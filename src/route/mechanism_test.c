@@ -129,6 +129,7 @@ static void test_expand(void **state)
     assert_true(why[0]);
     assert_int_equal(mechanism_expand(&a, S("/m/%n"), S(".ssh@x"), &why).n, 0);
     assert_int_equal(mechanism_expand(&a, S("|sh -c 'f %n'"), S("a;b@x"), &why).n, 0);
+    assert_int_equal(mechanism_expand(&a, S("|f %n"), S("-f@x"), &why).n, 0);
     assert_true(str_eq(mechanism_expand(&a, S("/m/%n"), S("a;b@x"), &why), S("/m/a;b")));
     assert_true(str_eq(mechanism_expand(&a, S("stdout"), S("../x@x"), &why), S("stdout"))); /* names nothing */
     arena_done(&a);

@@ -286,7 +286,9 @@ int drop_intake_begin(struct drop_run *run, const char **out_why)
     int r = read_head(run, out_why);
     if (r < 0)
         return r;
-    if (!smtp_envelope_room(in, run->end, &no, &change))
+    /* what is too large is refused, and needs no room */
+    uint64_t limit = in->policy->config->conf->message_size_limit, size = run->end - run->head;
+    if (!smtp_envelope_room(in, size > limit ? 0 : size, &no, &change))
         return -EAGAIN;
     run->session = new_session(run);
     if (!run->session)
@@ -297,7 +299,7 @@ int drop_intake_begin(struct drop_run *run, const char **out_why)
         return r;
     }
     say(run);
-    if (run->end - run->head > in->policy->config->conf->message_size_limit)
+    if (size > limit)
         run->refused = (struct smtp_refusal){ 552, S("5.3.4"), S("The message is larger than this host takes") };
     else if (run->session->tx.n_recipients)
         smtp_intake_begin(run->session);
@@ -321,8 +323,9 @@ bool drop_intake_native(const struct smtp_session *s) { return s->drop && s->dro
 int drop_intake_received(struct smtp_session *s, struct buf *out, str id)
 {
     int64_t now = (int64_t)(s->in->role->env->wall_us() / 1000000);
-    buf_addf(out, "Received: by %.*s (Posthouse, from userid %u)\r\n\tid %.*s;\r\n\t",
-             STR_ARG(s->policy->config->conf->hostname), s->drop->uid, STR_ARG(id));
+    str host = s->policy->config->conf->hostname;
+    buf_addf(out, "Received: by %.*s (Posthouse, from userid %u)\r\n\tid <%.*s@%.*s>;\r\n\t", STR_ARG(host),
+             s->drop->uid, STR_ARG(id), STR_ARG(host));
     date_format_5322(out, now, date_local_offset_min(now));
     return buf_add(out, S("\r\n"));
 }

@@ -105,6 +105,13 @@ static int open_file(struct drop_pickup *p, const char *name, struct stat *st, c
     return fd;
 }
 
+static void say_wait(struct drop_pickup *p)
+{
+    if (!p->told_of_wait)
+        events_say(&p->in->role->events, EVENT_WARN, "drop_waits", S("mail in the drop cannot be taken now"));
+    p->told_of_wait = true;
+}
+
 /* A file becomes the one that is read. 0 it does, -EAGAIN not now, else it does not. */
 static int take(struct drop_pickup *p, const char *name)
 {
@@ -135,22 +142,22 @@ static int take(struct drop_pickup *p, const char *name)
     if (r < 0) {
         if (r == -EBADMSG)
             bad(p, name, &st, why);
+        else if (r == -EAGAIN) /* there is no room for this one; a smaller one may find some */
+            say_wait(p);
         run_free(run);
-        return r == -EBADMSG ? r : -EAGAIN;
+        return r == -ENOMEM ? -EAGAIN : -EBADMSG;
     }
     p->reading = run;
     return 0;
 }
 
-/* Nothing can be taken now, for want of memory or room: the file stays, and the timer of the next look is on. */
+/* Nothing can be taken now, for want of memory or descriptors: the timer of the next look is on. */
 static void wait(struct drop_pickup *p)
 {
     if (p->list)
         closedir(TAKE(p->list));
     p->again = false;
-    if (!p->told_of_wait)
-        events_say(&p->in->role->events, EVENT_WARN, "drop_waits", S("mail in the drop cannot be taken now"));
-    p->told_of_wait = true;
+    say_wait(p);
 }
 
 /* Goes on with the list, or begins one if something may be new. False: there is nothing more to do now. */

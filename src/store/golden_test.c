@@ -7,6 +7,7 @@
 #include <cmocka.h>
 #include <inttypes.h>
 #include "base/hash.h"
+#include "message/card.h"
 #include "store/queue_query.h"
 #include "store/store_queue.h"
 #include "store/store_test_world.h"
@@ -115,15 +116,16 @@ static size_t compare_mailbox(struct world *w, const struct expected *x, const c
 /* A row about the queue: a recipient that waits, as the store lists it. */
 static void compare_queued(struct world *w, const char *row)
 {
-    char recipient[100], state[20], outcome[20], want[300];
+    char recipient[100], state[20], outcome[20], mechanism[100] = "", want[500];
     unsigned attempts;
     struct buf out = BUF(QUEUE_ANSWER_MAX);
     bool ok;
-    assert_int_equal(sscanf(row, "queue %99s %19s %19s %u", recipient, state, outcome, &attempts), 4);
+    assert_in_range(sscanf(row, "queue %99s %19s %19s %u %99s", recipient, state, outcome, &attempts, mechanism), 4, 5);
     assert_int_equal(store_queue_configure(w->store, w->conf), 0);
     assert_int_equal(queue_query(w->store, S("do=list"), &out, &ok), 0);
-    snprintf(want, sizeof(want), "\"recipient\":\"%s\",\"state\":\"%s\",\"outcome\":\"%s\",\"attempts\":%u,",
-             recipient, state, outcome, attempts);
+    snprintf(want, sizeof(want), "\"recipient\":\"%s\",%s%s%s\"state\":\"%s\",\"outcome\":\"%s\",\"attempts\":%u,",
+             recipient, *mechanism ? "\"mechanism\":\"" : "", mechanism, *mechanism ? "\"," : "", state, outcome,
+             attempts);
     assert_true(str_find(buf_str(&out), str_z(want)) >= 0);
     buf_done(&out);
 }
@@ -175,7 +177,7 @@ static void compare_stats(struct world *w, const struct expected *x)
 /* anna is the postmaster of the test configuration */
 static const char golden_accounts[] = "anna@example.org\nalice@example.org\nbob@example.org\ncarol@example.org\n";
 
-static void check_version(const char *version, unsigned messages, unsigned queued)
+static void check_version(const char *version, unsigned messages, unsigned queued, bool cards)
 {
     _cleanup_world_ struct world w;
     struct expected x = { 0 };
@@ -212,19 +214,52 @@ static void check_version(const char *version, unsigned messages, unsigned queue
     unlinkat(w.fd, "index.db", 0);
     world_store(&w);
     compare_all(&w, version, &x);
+    if (cards)
+        assert_int_equal(compare_cards(&w, "alice@example.org") + compare_cards(&w, "bob@example.org"), messages);
+}
+
+/* From v4 on every message has a card with the texts of its header; returns their number. */
+static unsigned compare_cards(struct world *w, const char *account)
+{
+    _cleanup_buf_ struct buf b = BUF(CARD_MAX);
+    struct arena a = ARENA(16 * CARD_MAX);
+    struct snapshot box;
+    struct mailbox_entry e;
+    struct card c;
+    open_snapshot(w, account, &box);
+    unsigned n = (unsigned)box.n - 1; /* the newest is this program's */
+    for (unsigned i = 0; i < n; i++) {
+        assert_int_equal(snapshot_entry(&box, i, &e), 0);
+        buf_clear(&b);
+        assert_int_equal(store_card(w->store, e.log, e.position, &b), 1);
+        assert_int_equal(card_decode(&a, buf_str(&b), &c), 0);
+        assert_int_equal(c.size, e.content_len);
+        assert_false(c.minimal || c.limited);
+        assert_true(c.text.present);
+    }
+    snapshot_close(&box);
+    arena_done(&a);
+    return n;
 }
 
 static void v1_is_read(void **state)
 {
     (void)state;
-    check_version("v1", 5, 0);
+    check_version("v1", 5, 0, false);
 }
 
 /* With a queue: sent, failed and told, waiting, held and redirected, a destination that is paused. */
 static void v2_is_read(void **state)
 {
     (void)state;
-    check_version("v2", 6, 2);
+    check_version("v2", 6, 2, false);
+}
+
+/* Recipients of mechanisms wait too; one message came by the drop for the mailbox alone. */
+static void v4_is_read(void **state)
+{
+    (void)state;
+    check_version("v4", 7, 4, true);
 }
 
 /* One octet of a golden message changed: the comparison above notices. */
@@ -255,6 +290,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(v1_is_read),
         cmocka_unit_test(v2_is_read),
+        cmocka_unit_test(v4_is_read),
         cmocka_unit_test(a_changed_octet_is_noticed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

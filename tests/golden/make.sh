@@ -8,6 +8,7 @@
 # From v2 on also what the queue writes: one message that was sent, one that failed and whose sender was told, one that waits for a dead host,
 # one that is held, one redirected, a destination that is paused. Between the messages the server is started anew, so that there is more than one segment. index.db is
 # left out: it can be made again.
+# v4: cards of the second format, recipients of mechanisms that wait (gate, box), a message for the mailbox alone (native), from the drop.
 # v3 holds what IMAP makes the store write. It is made by src/store/golden_mailboxes_test.c (GOLDEN_MAKE=FOLDER), which also reads it.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -90,9 +91,17 @@ def use_queue(house, there):
     queue(house, "pause", "route dead")
 
 
+def use_mechanisms(house):
+    for to in ("gate", "box"):
+        send(house, [to], header % b"by a mechanism" + b"x\r\n")
+    harness.eventually(lambda: [line.get("attempts") for line in queue(house, "list") if line.get("mechanism")] == [1, 1])
+    harness.program(house.binary, "deliver", "-c", house.conf, "-f", "cron@far.example", "-a", house.address("alice"),
+                    input="Subject: native\n\nFor the mailbox alone.\n")
+
+
 def queued(house):
     for line in queue(house, "list"):
-        yield f"queue {line['recipient']} {line['state']} {line['outcome']} {line['attempts']}"
+        yield f"queue {line['recipient']} {line['state']} {line['outcome']} {line['attempts']} {line.get('mechanism', '')}".rstrip()
 
 
 ROUTES = """
@@ -103,17 +112,19 @@ route far {{ next smtp [127.0.0.3]:{port}; tls none }}
 """
 base = harness.free_base()
 refuse = {"rcpt": lambda _, line: "550 5.1.1 no such user" if "failed" in line else None}
-with harness.Instance(settings={"log_segment_size": "64K"}, domain=DOMAIN, append=ROUTES.format(port=base, dead=base + 1)) as house, \
+with harness.Instance(settings={"log_segment_size": "64K"}, domain=DOMAIN, append=ROUTES.format(port=base, dead=base + 1),
+                      aliases="gate@example.org: smtp:127.0.0.5:9\nbox@example.org: mbox:/nowhere/at/all\n") as house, \
         sink.Sink("127.0.0.3", base, script=refuse) as there:
     use_queue(house, there)
+    use_mechanisms(house)
     send(house, ["alice"], header % b"first" + b"Hello.\r\n")
     send(house, ["alice", "bob"], header % b"to two" + b".dot\r\n..dots\r\n.\r\n")
-    house.wait_for(3)
+    house.wait_for(4)
     house.restart()
     send(house, ["bob"], b"")
     send(house, ["alice"], header % b"streamed" + text)
     send(house, ["bob"], header % b"expunged" + b"Nobody shall see this.\r\n")
-    house.wait_for(4)
+    house.wait_for(5)
     house.wait_for(3, "bob")
     with ledger.Maildrop(house, "bob") as drop:
         drop.uidl()
@@ -122,7 +133,7 @@ with harness.Instance(settings={"log_segment_size": "64K"}, domain=DOMAIN, appen
     house.restart()
     read = {user: contents(house, user) for user in ("alice", "bob", "carol")}
     waiting = list(queued(house))
-    assert sorted(line.split()[1] for line in waiting) == ["held@dead.example", "waits@dead.example"], waiting
+    assert sorted(line.split()[1] for line in waiting) == ["box@example.org", "gate@example.org", "held@dead.example", "waits@dead.example"], waiting
     house.stop()
     expected = [line for user in read for line in describe(house, user)] + waiting
     assert "0 findings" in house.check("store", "check")
@@ -131,7 +142,7 @@ with harness.Instance(settings={"log_segment_size": "64K"}, domain=DOMAIN, appen
         shutil.copytree(os.path.join(house.data, folder), os.path.join(target, folder))
     with open(os.path.join(target, "expected.txt"), "w") as f:
         f.write("# mailbox ACCOUNT NAME UIDVALIDITY UIDNEXT MESSAGES; message UID SIZE CRC-32C-OF-PREFIX-AND-CONTENT SESSION NUMBER RECEIVED-US\n"
-                "# queue RECIPIENT STATE OUTCOME ATTEMPTS\n")
+                "# queue RECIPIENT STATE OUTCOME ATTEMPTS [MECHANISM]\n")
         f.write("\n".join(expected) + "\n")
     for folder, _, names in os.walk(target):
         for name in names:

@@ -12,7 +12,7 @@
 
 /* A worker has so many jobs at a time; another for the same user is started, up to so many, when it has been silent
  * with jobs at hand for LATE_MS (a lock, a slow disk). */
-enum { WORKER_JOBS = 128, OF_ONE_USER = 4, LATE_MS = 300, IDLE_MS = 60000, PATIENCE_MS = 10000 };
+enum { WORKER_JOBS = 128, OF_ONE_USER = 4, ONE_USERS_SHARE = 2, LATE_MS = 300, IDLE_MS = 60000, PATIENCE_MS = 10000 };
 
 void mda_jobs_add(struct mda_jobs *l, struct mda_job *j)
 {
@@ -201,6 +201,15 @@ static void give(struct mda_child *c, struct mda_jobs *from, struct mda_job *j)
     close(TAKE_FD(j->job.fd));
 }
 
+static size_t runners_of(const struct mda *m, uint32_t uid)
+{
+    size_t n = 0;
+    for (const struct mda_child *c = m->children; c; c = c->next)
+        n += c->runner && c->uid == uid;
+    return n;
+}
+
+/* Of the commands at a time one user may have a part: one whose commands hang keeps nobody else's waiting. */
 static void give_out(struct mda *m)
 {
     for (struct mda_job *j = m->files.first, *next; j; j = next) {
@@ -209,11 +218,15 @@ static void give_out(struct mda *m)
         if (c)
             give(c, &m->files, j);
     }
-    while (m->runs.first && m->runners < m->role->config->conf->mda_commands_max) {
-        struct mda_child *c = start_child(m, &m->runs.first->account, true);
+    const size_t most = m->role->config->conf->mda_commands_max;
+    for (struct mda_job *j = m->runs.first, *next; j && m->runners < most; j = next) {
+        next = j->next;
+        if (runners_of(m, j->account.user.uid) >= MAX(most / ONE_USERS_SHARE, (size_t)1))
+            continue;
+        struct mda_child *c = start_child(m, &j->account, true);
         if (!c)
             break;
-        give(c, &m->runs, m->runs.first);
+        give(c, &m->runs, j);
     }
 }
 

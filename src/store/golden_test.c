@@ -177,6 +177,30 @@ static void compare_stats(struct world *w, const struct expected *x)
 /* anna is the postmaster of the test configuration */
 static const char golden_accounts[] = "anna@example.org\nalice@example.org\nbob@example.org\ncarol@example.org\n";
 
+/* From v4 on every message has a card with the texts of its header; returns their number. */
+static unsigned compare_cards(struct world *w, const char *account)
+{
+    _cleanup_buf_ struct buf b = BUF(CARD_MAX);
+    struct arena a = ARENA(16 * CARD_MAX);
+    struct snapshot box;
+    struct mailbox_entry e;
+    struct card c;
+    open_snapshot(w, account, &box);
+    unsigned n = (unsigned)box.n - 1; /* the newest is this program's */
+    for (unsigned i = 0; i < n; i++) {
+        assert_int_equal(snapshot_entry(&box, i, &e), 0);
+        buf_clear(&b);
+        assert_int_equal(store_card(w->store, e.log, e.position, &b), 1);
+        assert_int_equal(card_decode(&a, buf_str(&b), &c), 0);
+        assert_int_equal(c.size, e.content_len);
+        assert_false(c.minimal || c.limited);
+        assert_true(c.text.present);
+    }
+    snapshot_close(&box);
+    arena_done(&a);
+    return n;
+}
+
 static void check_version(const char *version, unsigned messages, unsigned queued, bool cards)
 {
     _cleanup_world_ struct world w;
@@ -216,30 +240,6 @@ static void check_version(const char *version, unsigned messages, unsigned queue
     compare_all(&w, version, &x);
     if (cards)
         assert_int_equal(compare_cards(&w, "alice@example.org") + compare_cards(&w, "bob@example.org"), messages);
-}
-
-/* From v4 on every message has a card with the texts of its header; returns their number. */
-static unsigned compare_cards(struct world *w, const char *account)
-{
-    _cleanup_buf_ struct buf b = BUF(CARD_MAX);
-    struct arena a = ARENA(16 * CARD_MAX);
-    struct snapshot box;
-    struct mailbox_entry e;
-    struct card c;
-    open_snapshot(w, account, &box);
-    unsigned n = (unsigned)box.n - 1; /* the newest is this program's */
-    for (unsigned i = 0; i < n; i++) {
-        assert_int_equal(snapshot_entry(&box, i, &e), 0);
-        buf_clear(&b);
-        assert_int_equal(store_card(w->store, e.log, e.position, &b), 1);
-        assert_int_equal(card_decode(&a, buf_str(&b), &c), 0);
-        assert_int_equal(c.size, e.content_len);
-        assert_false(c.minimal || c.limited);
-        assert_true(c.text.present);
-    }
-    snapshot_close(&box);
-    arena_done(&a);
-    return n;
 }
 
 static void v1_is_read(void **state)

@@ -219,6 +219,9 @@ static void configuration_text(const struct quickstart_site *s, struct buf *b)
     for (size_t i = 0; i < QUICKSTART_KEYS; i++)
         buf_addf(b, "dkim %s %s dkim/%s.pem\n", q->domain.p, s->keys[i].selector.p, s->keys[i].selector.p);
     buf_addc(b, '\n');
+    if (geteuid() == 0 && getgrnam("posthouse-drop"))
+        buf_add(b, S("# What users and programs of this machine give to the sendmail command (docs/sendmail.md).\n"
+                     "drop_directory /var/lib/posthouse/drop\n\n"));
     for (size_t i = 0; i < ARRAY_LEN(services); i++)
         for (size_t k = 0; k < s->n_listens; k++) {
             bool v6 = str_chr(str_z(s->listens[k]), ':') >= 0;

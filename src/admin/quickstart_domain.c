@@ -2,6 +2,7 @@
  * then writes one folder with everything in it, or nothing (quickstart.c), and says what to publish in the DNS. */
 #include "admin/quickstart_domain.h"
 #include <arpa/inet.h>
+#include <grp.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <sys/socket.h>

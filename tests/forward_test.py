@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """~/.forward of system users, from SMTP to where the mail ends: users with real homes, in a server whose /etc/passwd and /etc/group are its own (a mount
-namespace)."""
+namespace), with the setgid helper that their mail goes into the drop by."""
 import contextlib
 import os
 import re
@@ -13,19 +13,28 @@ from harness import equal, eventually, match, skip
 from mda_test import ROOT, House, maildir, mbox
 from sink import Sink
 
+DROP_GROUP = 61000
 USERS = {"anna": 61001, "ben": 61002, "carl": 61003}
 WRAPPER = """#!/bin/sh
+export POSTHOUSE_DROP_HELPER={0}/posthouse-drop
 exec unshare -m sh -c 'mount --make-rprivate / && mount --bind {0}/passwd /etc/passwd && mount --bind {0}/group /etc/group && exec "$0" "$@"' {1} "$@"
 """
 
 
 def homes(folder):
-    """passwd, group and the homes of USERS in that folder."""
+    """passwd, group and the homes of USERS in that folder, and the helper of the drop in it."""
     for name in ("passwd", "group"):
         shutil.copy(f"/etc/{name}", folder)
         with open(os.path.join(folder, name), "a") as f:
             for user, number in USERS.items():
                 f.write(f"{user}:x:{number}:{number}::{folder}/{user}:/bin/sh\n" if name == "passwd" else f"{user}:x:{number}:\n")
+    with open(os.path.join(folder, "group"), "a") as f:
+        f.write(f"posthouse-drop:x:{DROP_GROUP}:\n")
+    helper = os.path.join(folder, "posthouse-drop")
+    subprocess.run(["cc", "-std=gnu17", "-D_GNU_SOURCE", "-O1", f'-DDROP_FOLDER_PATH="{folder}/drop"', '-DDROP_FOLDER_FILE="/nonexistent"', "-o", helper,
+                    os.path.join(harness.ROOT, "src/drop/posthouse-drop.c")], check=True)
+    os.chown(helper, 0, DROP_GROUP)
+    os.chmod(helper, 0o2755)
     for user, number in USERS.items():
         os.mkdir(os.path.join(folder, user), 0o700)
         os.chown(os.path.join(folder, user), number, number)
@@ -36,7 +45,8 @@ def forwarding(deliver="deliver=forward", **more):
     """A running house whose accounts of USERS are these users, with .homes and .forward(user, text)."""
     if not ROOT:
         skip("only root delivers as other users")
-    with tempfile.TemporaryDirectory(prefix="posthouse-homes-") as folder:
+    harness.need("unshare", "cc")
+    with tempfile.TemporaryDirectory(prefix="posthouse-homes-", dir="/var/tmp") as folder:
         os.chmod(folder, 0o755)
         homes(folder)
         wrapper = os.path.join(folder, "posthouse")
@@ -45,7 +55,7 @@ def forwarding(deliver="deliver=forward", **more):
         os.chmod(wrapper, 0o755)
         if subprocess.run([wrapper, "--version"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode:
             skip("no mount namespace can be made here")
-        with House(accounts=tuple(USERS), start=False, binary=wrapper, **more) as house:
+        with House(accounts=tuple(USERS), start=False, binary=wrapper, settings={"drop_directory": folder + "/drop"}, **more) as house:
             text = house.read("accounts")
             for user in USERS:
                 text = re.sub(rf"(?m)^({user}@.*)$", rf"\1 user={user} {deliver}", text)

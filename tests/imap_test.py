@@ -247,6 +247,38 @@ def test_expunge():
         other.bad("FETCH 4 UID")
 
 
+def test_thousands_at_once():
+    """STORE, EXPUNGE and CLOSE of more messages than the store changes in one step; only what was meant is changed, one piece or many."""
+    with Instance() as house, connect(house) as c, connect(house) as other:
+        fill(c, 1)
+        c.ok("SELECT INBOX")
+        have = 1
+        while have < 5000:
+            c.ok(f"COPY 1:{min(have, 5000 - have)} INBOX")
+            have *= 2
+        c.ok("NOOP")
+        other.ok("SELECT INBOX (CONDSTORE)")
+        before = int(c.ok("STATUS INBOX (HIGHESTMODSEQ)").of("STATUS")[-1][1][1])
+        c.ok("STORE 3 +FLAGS (\\Answered)")
+        equal(len(c.ok("STORE 1:* +FLAGS (\\Flagged)").fetched()), 5000)
+        c.ok("STORE 1:4990 +FLAGS.SILENT (\\Deleted)")
+        answer = other.ok(f"STORE 1:* (UNCHANGEDSINCE {before}) +FLAGS.SILENT (work)")
+        equal(answer.code, ("MODIFIED", "1:5000"))
+        equal(len(c.ok("UID EXPUNGE 10:4400,4995:*").numbered("EXPUNGE")), 4391)
+        equal(len(other.ok("NOOP").numbered("EXPUNGE")), 4391)
+        equal(len(other.ok("SEARCH RETURN (COUNT) DELETED").untagged), 1)
+        equal(c.ok("STATUS INBOX (MESSAGES DELETED)").of("STATUS")[-1][1], ["MESSAGES", "609", "DELETED", "599"])
+        c.ok("STORE 1:* +FLAGS.SILENT (\\Deleted)")
+        other.ok("COPY 1:* Archive")
+        c.ok("CLOSE")
+        equal(c.ok("STATUS INBOX (MESSAGES)").of("STATUS")[-1][1], ["MESSAGES", "0"])
+        c.ok("SELECT Archive")
+        for _ in range(3):
+            c.ok("COPY 1:* Archive")
+        c.ok("CLOSE")
+        equal(c.ok("STATUS Archive (MESSAGES)").of("STATUS")[-1][1], ["MESSAGES", "0"])
+
+
 def test_copy_and_move():
     with Instance() as house, connect(house) as c:
         fill(c, 5)

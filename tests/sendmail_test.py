@@ -258,7 +258,8 @@ def complete_file(house, name, data):
     path = house.path("data/drop/" + name)
     with open(path, "wb") as f:
         f.write(data)
-    os.chmod(path, 0o744)
+        f.flush()
+        os.fchmod(f.fileno(), 0o744)
     return path
 
 

@@ -89,7 +89,8 @@ int box_view_open(struct box_view *v, struct box *b, bool read_only)
     if (b->n_gone && !b->views)
         tidy(b);
     b->last_view = (uint16_t)(b->last_view % UINT16_MAX + 1);
-    *v = (struct box_view){ .box = b, .number = b->last_view, .read_only = read_only, .changed = changed, .recent_from = b->recent };
+    *v = (struct box_view){ .box = b, .number = b->last_view, .read_only = read_only, .changed = changed,
+                             .recent_from = b->recent };
     if (show(v) < 0) {
         free(TAKE(v->holes));
         v->box = NULL;

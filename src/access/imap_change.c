@@ -13,6 +13,7 @@ struct change_state {
     const struct imap_command *command;
     struct box_range *ranges; size_t n, at; /* messages it is about; how many were asked for */
     size_t asked_from;     /* the first of the question that is out */
+    uint32_t next;         /* of EXPUNGE: what is below this UID is done */
     uint64_t modseq;       /* of the mailbox before */
     struct buf failed;     /* u32 UIDs that failed UNCHANGEDSINCE, ascending */
     size_t failed_at;
@@ -57,6 +58,19 @@ static str completed(const struct imap_session *s)
     }
 }
 
+static struct change_state *new_state(struct imap_session *s, const struct imap_command *c)
+{
+    struct change_state *st = calloc(1, sizeof(*st));
+    if (!st) {
+        imap_session_done(s, IMAP_NO, S("LIMIT"), S("Out of memory; try again later"));
+        return NULL;
+    }
+    *st = (struct change_state){ .command = c, .modseq = s->view.box->modseq, .failed = BUF((size_t)16 << 20),
+                                 .from = { .text = BUF(COPYUID_MAX) }, .to = { .text = BUF(COPYUID_MAX) } };
+    s->task = (struct imap_task){ .step = wait, .cancel = free_state, .state = st };
+    return st;
+}
+
 /* The messages of a set; NULL: the command has been answered (also when there are none). */
 static struct change_state *begin(struct imap_session *s, const struct imap_command *c, const struct imap_set *set)
 {
@@ -64,31 +78,61 @@ static struct change_state *begin(struct imap_session *s, const struct imap_comm
     size_t n;
     if (!imap_session_resolve(s, set, c->uid, &ranges, &n))
         return NULL;
-    struct change_state *st = n ? calloc(1, sizeof(*st)) : NULL;
+    struct change_state *st = n ? new_state(s, c) : NULL;
     if (!st) {
         free(ranges);
-        imap_session_done(s, n ? IMAP_NO : IMAP_OK, n ? S("LIMIT") : STR_NONE,
-                          n ? S("Out of memory; try again later") : completed(s));
+        if (!n)
+            imap_session_done(s, IMAP_OK, STR_NONE, completed(s));
         return NULL;
     }
-    *st = (struct change_state){ .command = c, .ranges = ranges, .n = n, .modseq = s->view.box->modseq,
-                                 .failed = BUF((size_t)16 << 20), .from = { .text = BUF(COPYUID_MAX) },
-                                 .to = { .text = BUF(COPYUID_MAX) } };
-    s->task = (struct imap_task){ .step = wait, .cancel = free_state, .state = st };
+    st->ranges = ranges;
+    st->n = n;
     return st;
 }
 
-/* The next ranges as UIDs into a frame, with their number in front. */
-static void pack_ranges(struct imap_session *s, struct buf *b)
+/* No range has more messages than the store changes at once. Without memory they stay as they are: it takes longer. */
+static void split_ranges(struct change_state *st)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < st->n; i++)
+        n += (st->ranges[i].last - st->ranges[i].first) / CHANGED_A_STEP + 1;
+    struct box_range *split = n > st->n ? calloc(n, sizeof(*split)) : NULL;
+    if (!split)
+        return;
+    n = 0;
+    for (size_t i = 0; i < st->n; i++)
+        for (struct box_range r = st->ranges[i]; r.first <= r.last; r.first = split[n++].last + 1)
+            split[n] = (struct box_range){ r.first, MIN(r.last, r.first + CHANGED_A_STEP - 1) };
+    free(st->ranges);
+    st->ranges = split;
+    st->n = n;
+}
+
+/* The next ranges as UIDs into a frame, with their number in front: at least one, and so many messages. */
+static void pack_ranges(struct imap_session *s, struct buf *b, size_t messages)
 {
     struct change_state *st = state_of(s);
     const struct box_message *m = s->view.box->messages;
-    size_t n = MIN(st->n - st->at, (size_t)RANGES_A_FRAME);
-    pack_u32(b, (uint32_t)n);
-    for (size_t i = 0; i < n; i++, st->at++) {
-        pack_u32(b, m[st->ranges[st->at].first].uid);
-        pack_u32(b, m[st->ranges[st->at].last].uid);
+    size_t n = 0, sum = 0, size;
+    st->asked_from = st->at;
+    for (; st->at + n < st->n && n < RANGES_A_FRAME; n++, sum += size) {
+        const struct box_range *r = &st->ranges[st->at + n];
+        size = r->last - r->first + 1;
+        if (n && sum + size > messages)
+            break;
     }
+    size_t at = b->n, packed = 0;
+    pack_u32(b, 0);
+    for (size_t i = 0; i < n; i++, st->at++) {
+        uint32_t first = m[st->ranges[st->at].first].uid, last = m[st->ranges[st->at].last].uid;
+        if (last < st->next)
+            continue;
+        pack_u32(b, MAX(first, st->next));
+        pack_u32(b, last);
+        packed++;
+    }
+    if (!b->failed)
+        put_u32(b->p + at, (uint32_t)packed);
 }
 
 static bool read_only(struct imap_session *s)
@@ -249,19 +293,27 @@ static bool on_flagged(struct store_call *c, struct ipc_frame *f)
     return false;
 }
 
+void imap_pack_flag(struct imap_session *s, struct buf *b, const struct imap_flag_frame *f)
+{
+    pack_u64(b, s->view.box->id);
+    pack_u8(b, f->early);
+    pack_u8(b, f->op);
+    pack_u32(b, f->system);
+    pack_u64(b, f->unchanged_since);
+    pack_u32(b, (uint32_t)f->n_keywords);
+    for (size_t i = 0; i < f->n_keywords; i++)
+        pack_str(b, f->keywords[i]);
+}
+
 static void pack_flags(struct imap_session *s, struct buf *b, enum flag_early early)
 {
     const struct imap_store *q = &state_of(s)->command->store;
-    state_of(s)->asked_from = state_of(s)->at;
-    pack_u64(b, s->view.box->id);
-    pack_u8(b, (uint8_t)early);
-    pack_u8(b, (uint8_t)q->op);
-    pack_u32(b, q->flags.system & ~(uint32_t)IMAP_RECENT);
-    pack_u64(b, q->has_unchangedsince ? q->unchangedsince : UINT64_MAX);
-    pack_u32(b, (uint32_t)q->flags.n_keywords);
-    for (size_t i = 0; i < q->flags.n_keywords; i++)
-        pack_str(b, q->flags.keywords[i]);
-    pack_ranges(s, b);
+    struct imap_flag_frame f = { .early = (uint8_t)early, .op = (uint8_t)q->op,
+                                 .system = q->flags.system & ~(uint32_t)IMAP_RECENT,
+                                 .unchanged_since = q->has_unchangedsince ? q->unchangedsince : UINT64_MAX,
+                                 .keywords = q->flags.keywords, .n_keywords = q->flags.n_keywords };
+    imap_pack_flag(s, b, &f);
+    pack_ranges(s, b, CHANGED_A_STEP);
 }
 
 static void ask_flags(struct imap_session *s)
@@ -294,7 +346,10 @@ static bool flag_ahead(struct imap_session *s)
 {
     struct change_state *st = state_of(s);
     struct box_flagging f = flagging(s);
-    if (imap_server_condstore(s->engine) || !may_be_early(s, &st->command->store))
+    size_t messages = 0;
+    for (size_t i = 0; i < st->n; i++)
+        messages += st->ranges[i].last - st->ranges[i].first + 1;
+    if (messages > CHANGED_A_STEP || imap_server_condstore(s->engine) || !may_be_early(s, &st->command->store))
         return false;
     struct ahead *a = calloc(1, sizeof(*a));
     int r = a ? box_flag_ahead(&s->view, st->ranges, st->n, &f, &a->number) : -ENOMEM;
@@ -326,8 +381,10 @@ static void store(struct imap_session *s, const struct imap_command *c)
 {
     if (read_only(s) || too_many_keywords(s, &c->store.flags))
         return;
-    if (!begin(s, c, &c->store.set))
+    struct change_state *st = begin(s, c, &c->store.set);
+    if (!st)
         return;
+    split_ranges(st);
     if (flag_ahead(s))
         stored(s);
     else
@@ -345,6 +402,15 @@ static void note(struct imap_session *s, const char *event, str to)
     imap_session_event_end(s);
 }
 
+void imap_pack_deleted(struct buf *b, uint32_t first)
+{
+    pack_u32(b, first ? 1 : 0);
+    if (!first)
+        return;
+    pack_u32(b, first);
+    pack_u32(b, UINT32_MAX);
+}
+
 static void ask_expunge(struct imap_session *s);
 
 static bool on_expunged(struct store_call *c, struct ipc_frame *f)
@@ -353,8 +419,13 @@ static bool on_expunged(struct store_call *c, struct ipc_frame *f)
     struct change_state *st = state_of(s);
     _cleanup_buf_ struct buf code = BUF(64);
     uint8_t verdict = f ? unpack_u8(&f->in) : 0;
+    uint32_t next = f ? unpack_u32(&f->in) : 0;
     bool good = imap_verdict(s, f, verdict, false);
-    if (good && st && st->at < st->n) {
+    if (st->n && next > s->view.box->messages[st->ranges[st->at - 1].last].uid)
+        next = 0; /* no range of the question reaches so far: without any it would mean all */
+    st->at = next ? st->asked_from : st->at;
+    st->next = next;
+    if (good && (next || st->at < st->n)) {
         ask_expunge(s);
         return false;
     }
@@ -369,20 +440,21 @@ static bool on_expunged(struct store_call *c, struct ipc_frame *f)
 
 static void ask_expunge(struct imap_session *s)
 {
+    struct change_state *st = state_of(s);
     struct buf b;
     imap_ask(s, &b);
     pack_u64(&b, s->view.box->id);
-    if (state_of(s))
-        pack_ranges(s, &b);
+    if (st->n)
+        pack_ranges(s, &b, SIZE_MAX);
     else
-        pack_u32(&b, 0); /* all that are deleted */
+        imap_pack_deleted(&b, st->next); /* all that are deleted */
     if (!imap_ask_send(s, IPC_EXPUNGE_DELETED, &b, on_expunged))
         end(s);
 }
 
 static void expunge(struct imap_session *s, const struct imap_command *c)
 {
-    if (read_only(s) || (c->expunge.has_set && !begin(s, c, &c->expunge.set)))
+    if (read_only(s) || !(c->expunge.has_set ? begin(s, c, &c->expunge.set) : new_state(s, c)))
         return;
     note(s, "imap_expunge", STR_NONE);
     ask_expunge(s);
@@ -486,7 +558,7 @@ static void copy(struct imap_session *s, const struct imap_command *c)
     pack_u64(&b, s->view.box->id);
     pack_u8(&b, c->verb == IMAP_MOVE);
     pack_str(&b, c->copy.mailbox);
-    pack_ranges(s, &b);
+    pack_ranges(s, &b, SIZE_MAX);
     if (!imap_ask_send(s, IPC_COPY, &b, on_copied))
         end(s);
 }

@@ -248,6 +248,7 @@ static void test_expunges_wait_where_numbers_must_stay(void **state)
     expect_ranges(&p, (const uint32_t[]){ 11, 11, 13, 13 }, 2);
     play_feed_expunged(&p, 6, 13);
     struct buf b = play_answer(request, STORE_DONE);
+    pack_u32(&b, 0);
     play_reply(&p, IPC_EXPUNGE_DONE, &b);
     client_expect(&c, "* 2 EXPUNGE");
     client_expect(&c, "c OK");

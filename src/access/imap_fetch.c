@@ -6,6 +6,7 @@
 #include "access/imap_fetch.h"
 #include <errno.h>
 #include "access/object_id.h"
+#include "store/mailbox_role.h"
 
 enum { SEEN_A_FRAME = 5000, LOOK = 64 };
 #define PAIRS_MAX ((size_t)64 * 1024 * 1024)
@@ -177,7 +178,7 @@ static void note_seen(struct fetch *f)
     const struct box_message *m = fetch_message(f);
     if (!f->sets_seen || f->session->view.read_only || m->flags & IMAP_SEEN || f->damaged)
         return;
-    if (f->seen.n && f->seen_index + 1 == f->index) {
+    if (f->seen.n && f->seen_index + 1 == f->index && m->uid - get_u32(f->seen.p + f->seen.n - 8) < CHANGED_A_STEP) {
         put_u32(f->seen.p + f->seen.n - 4, m->uid);
     } else {
         pack_u32(&f->seen, m->uid);
@@ -284,25 +285,35 @@ static bool seen_answer(struct store_call *c, struct ipc_frame *f)
     return false;
 }
 
+/* Pairs of the next question: at least one, of about as many messages as the store changes at once. */
+static str next_seen(const struct fetch *f)
+{
+    str rest = str_from(buf_str(&f->seen), f->seen_at);
+    uint64_t messages = 0;
+    size_t n = 0;
+    while (n < rest.n && n < SEEN_A_FRAME * 8 && messages < CHANGED_A_STEP) {
+        messages += get_u32(rest.p + n + 4) - get_u32(rest.p + n) + UINT64_C(1);
+        n += 8;
+    }
+    return str_first(rest, n);
+}
+
 /* The next batch of \Seen. False: all are sent and answered. */
 static bool step_seen(struct fetch *f)
 {
+    static const struct imap_flag_frame seen = { .early = FLAG_DURABLE, .op = IMAP_STORE_ADD, .system = IMAP_SEEN,
+                                                 .unchanged_since = UINT64_MAX };
     struct imap_session *s = f->session;
     struct buf b;
     if (store_call_waits(&s->call))
         return true;
     if (f->seen_at == f->seen.n || f->seen.failed)
         return false;
-    str pairs = str_first(str_from(buf_str(&f->seen), f->seen_at), SEEN_A_FRAME * 8);
+    str pairs = next_seen(f);
     f->seen_at += pairs.n;
     s->call.answer = seen_answer;
     store_call_begin(&s->access->calls, &s->call, &b, trace_id_str(&s->id));
-    pack_u64(&b, s->view.box->id);
-    pack_u8(&b, 0);
-    pack_u8(&b, IMAP_STORE_ADD);
-    pack_u32(&b, IMAP_SEEN);
-    pack_u64(&b, UINT64_MAX);
-    pack_u32(&b, 0);
+    imap_pack_flag(s, &b, &seen);
     pack_u32(&b, (uint32_t)(pairs.n / 8));
     buf_add(&b, pairs);
     return store_call_send(&s->call, IPC_FLAG, &b) == 0;

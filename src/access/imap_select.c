@@ -458,25 +458,37 @@ static void closed(struct imap_session *s)
                       s->verb == IMAP_CLOSE ? S("CLOSE completed") : S("UNSELECT completed"));
 }
 
+static void ask_close(struct imap_session *s, uint32_t first);
+
 static bool expunged(struct store_call *c, struct ipc_frame *f)
 {
     struct imap_session *s = imap_asker(c);
     uint8_t verdict = f ? unpack_u8(&f->in) : 0;
-    if (imap_verdict(s, f, verdict, false))
+    uint32_t next = f ? unpack_u32(&f->in) : 0;
+    bool good = imap_verdict(s, f, verdict, false);
+    if (good && next) {
+        ask_close(s, next);
+        return false;
+    }
+    if (good)
         closed(s);
     imap_session_pump(s);
     return false;
 }
 
+static void ask_close(struct imap_session *s, uint32_t first)
+{
+    struct buf b;
+    imap_ask(s, &b);
+    pack_u64(&b, s->view.box->id);
+    imap_pack_deleted(&b, first);
+    imap_ask_send(s, IPC_EXPUNGE_DELETED, &b, expunged);
+}
+
 void imap_do_unselect(struct imap_session *s, const struct imap_command *c)
 {
-    struct buf f;
-    if (c->verb == IMAP_UNSELECT || s->view.read_only) {
+    if (c->verb == IMAP_UNSELECT || s->view.read_only)
         closed(s);
-        return;
-    }
-    imap_ask(s, &f);
-    pack_u64(&f, s->view.box->id);
-    pack_u32(&f, 0);
-    imap_ask_send(s, IPC_EXPUNGE_DELETED, &f, expunged);
+    else
+        ask_close(s, 0);
 }

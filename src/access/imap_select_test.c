@@ -170,6 +170,7 @@ static void test_close_expunges(void **state)
     assert_int_equal(unpack_u32(&p.in), 0);
     play_feed_expunged(&p, 3, 12);
     struct buf b = play_answer(request, STORE_DONE);
+    pack_u32(&b, 0);
     play_reply(&p, IPC_EXPUNGE_DONE, &b);
     client_expect(&c, "c OK"); /* nothing of 12 */
     client_send(&c, S("s SELECT INBOX\r\n"));

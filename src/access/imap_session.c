@@ -32,7 +32,9 @@ void imap_session_event_end(struct imap_session *s)
 static uint64_t time_limit(const struct imap_session *s)
 {
     uint64_t timeout = s->config->conf->imap_timeout;
-    return proxy_in_waits(&s->conn) ? PROXY_IN_TIMEOUT_MS : s->logged_in ? timeout : MIN(timeout, (uint64_t)ACCESS_LOG_IN_MS);
+    return proxy_in_waits(&s->conn) ? PROXY_IN_TIMEOUT_MS
+           : s->logged_in           ? timeout
+                                    : MIN(timeout, (uint64_t)ACCESS_LOG_IN_MS);
 }
 
 /* Milliseconds that are left for the log-in. */

@@ -126,6 +126,15 @@ static inline struct imap_session *imap_asker(struct store_call *c)
 {
     return CONTAINER_OF(c, struct imap_session, call);
 }
+/* A FLAG but for its ranges (u32 n, n * (u32 first, u32 last)), which come behind. unchanged_since: UINT64_MAX, or the
+ * condition. */
+struct imap_flag_frame {
+    uint8_t early, op; uint32_t system; uint64_t unchanged_since; /* enum flag_early; enum imap_store_op */
+    const str *keywords; size_t n_keywords;
+};
+void imap_pack_flag(struct imap_session *s, struct buf *b, const struct imap_flag_frame *f);
+/* The ranges of an EXPUNGE_DELETED: all, or (first not 0) all from that UID on. */
+void imap_pack_deleted(struct buf *b, uint32_t first);
 /* A verdict of the store in words. True: STORE_DONE, outputs untouched. f NULL: there was no answer. `target`: the
  * mailbox is where a message was to go, so that one that is not there gets TRYCREATE. imap_verdict() answers the
  * command NO, unless it is STORE_DONE. */

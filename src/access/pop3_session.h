@@ -78,8 +78,8 @@ struct pop3_session {
     struct pop3_session *prev, *next, *next_closed;
 };
 
-/* Before log-in: milliseconds of silence (RFC 1939 and RFC 9051 5.4 ask for more only after it), and how many times that
- * in all, however much is said. */
+/* Before log-in: milliseconds of silence (RFC 1939 and RFC 9051 5.4 ask for more only after it), and how many times
+ * that in all, however much is said. */
 enum { ACCESS_LOG_IN_MS = 60000, ACCESS_LOG_IN_TIMES = 3 };
 
 /* access_role.c */

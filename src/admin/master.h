@@ -66,7 +66,8 @@ struct master {
 int master_user(struct master *m);     /* whom roles run as */
 int master_folders(struct master *m);  /* data folder and those below it */
 int master_bind(struct master *m);     /* listening sockets */
-/* master_drop.c. The drop, made and given to role smtp-in; without it the server runs all the same, after a complaint. */
+/* master_drop.c. The drop, made and given to role smtp-in; without it the server runs all the same, after a
+ * complaint. */
 void master_drop_folder(struct master *m);
 /* Folder of a role below the data folder, opened; -1: it has none. */
 int master_role_folder(struct master *m, enum role_id id);

@@ -12,13 +12,13 @@
  *              with blanks stands in "…".
  *   aliases    `alias: target, target…`; a line that starts with a blank continues the one before. alias is
  *              local@domain, local (in every domain of ours), or @domain (all that is unknown there). A target is an
- *              address (without a domain: of the alias's domain), a mechanism ("|command", /file, /folder/, smtp:host …;
- *              in "…" if it has blanks or commas) or :include:FILE, a file with one address a line. An
- *              alias that names itself means the account of that name. Chains have at most 50 links.
+ *              address (without a domain: of the alias's domain), a mechanism (|command, /file, /folder/, smtp:host …;
+ *              in "…" if it has blanks or commas) or :include:FILE, a file with one address a line. An alias that names
+ *              itself means the account of that name. Chains have at most 50 links.
  * A domain's block in the configuration may add `catch_all target…` (the same as @domain) and `postmaster target…`
  * (used when nothing else has that name), `deliver mechanism…` and `user NAME` (how and as whom mail for its accounts
- * is delivered, route/mechanism.h; an account whose name cannot be part of the path has its mailbox). Domains as U-labels match their A-labels. An address without a domain belongs
- * to the first domain. */
+ * is delivered, route/mechanism.h; an account whose name cannot be part of the path has its mailbox). Domains as
+ * U-labels match their A-labels. An address without a domain belongs to the first domain. */
 
 /* Compiles what the bundle holds. 0, or -EINVAL with *out_error: an alias loop, a domain without a postmaster
  * target, an account in a domain that is not ours, a name that appears twice, a broken line. A target that does not

@@ -15,7 +15,8 @@ static void test_accounts(void **state)
     (void)state;
     _cleanup_world_ struct world w;
     must_compile(&w, HOUSE, "a@x\n"
-                            "bob@x user=bob deliver=mbox:/var/mail/bob deliver=\"|/usr/bin/f -a \\\"b c\\\"\" quota=5M\n"
+                            "bob@x user=bob deliver=mbox:/var/mail/bob deliver=\"|/usr/bin/f -a \\\"b c\\\"\" "
+                            "quota=5M\n"
                             "carl@x deliver=smtp:other.test:2525 deliver=mailbox # both\n"
                             "dora@x user=dora deliver=forward deliver=~/Maildir/ deliver=mailbox\n"
                             "eva@x deliver=stdout deliver=forward\n", "");

@@ -280,6 +280,128 @@ static void test_a_payload_that_failed_or_is_too_long_is_not_sent(void **state)
     assert_int_equal(downs, 0);
 }
 
+static int later(uint32_t number)
+{
+    _cleanup_buf_ struct buf b = BUF(64);
+    pack_u32(&b, number);
+    return ipc_send_later(&link_store, IPC_SEGMENT, &b);
+}
+
+static void expect_number(struct role_play *p, uint32_t number)
+{
+    play_expect(p, other, IPC_SEGMENT);
+    assert_int_equal(unpack_u32(&p->in), number);
+    assert_true(unpack_end(&p->in));
+}
+
+/* What is sent later waits for a flush or for the next frame, and keeps its place. */
+static void test_later_goes_with_the_next(void **state)
+{
+    (void)state;
+    static struct role_play p = { .fd = -1 };
+    _cleanup_buf_ struct buf b = BUF(64);
+    assert_int_equal(later(1), 0);
+    assert_int_equal(later(2), 0);
+    turns(3); /* no turn of the loop sends it */
+    play_quiet(&p, other, 20);
+    ipc_flush(&link_store);
+    expect_number(&p, 1);
+    expect_number(&p, 2);
+    assert_int_equal(later(3), 0);
+    pack_u32(&b, 4);
+    assert_int_equal(ipc_send(&link_store, IPC_SEGMENT, &b, -1), 0);
+    expect_number(&p, 3);
+    expect_number(&p, 4);
+    ipc_flush(&link_store); /* nothing is there */
+    play_quiet(&p, other, 20);
+    assert_int_equal(link_store.queued, 0);
+    assert_int_equal(downs, 0);
+}
+
+/* A socket that was full already: what comes later goes out behind the rest without a flush. */
+static void test_later_behind_a_full_socket(void **state)
+{
+    (void)state;
+    enum { N = 200 };
+    static struct role_play p = { .fd = -1 };
+    for (uint32_t i = 0; i < N; i++) {
+        _cleanup_buf_ struct buf b = BUF(IPC_FRAME_MAX);
+        buf_space(&b, 20000);
+        assert_int_equal(ipc_send(&link_store, IPC_SEGMENT, &b, -1), 0);
+    }
+    assert_true(link_store.queued > 0);
+    assert_int_equal(later(7), 0);
+    ipc_flush(&link_store);
+    for (uint32_t i = 0; i < N; i++) {
+        play_expect(&p, other, IPC_SEGMENT);
+        assert_int_equal(p.in.in.n, 20000);
+        turns(1);
+    }
+    expect_number(&p, 7);
+    assert_int_equal(downs, 0);
+}
+
+static void test_later_has_the_same_ceilings(void **state)
+{
+    (void)state;
+    _cleanup_buf_ struct buf big = BUF(1 << 20), b = BUF(IPC_FRAME_MAX);
+    int r = 0;
+    buf_space(&big, IPC_FRAME_MAX + 1);
+    assert_int_equal(ipc_send_later(&link_store, IPC_EXPUNGED, &big), -ENOBUFS);
+    assert_int_equal(downs, 0);
+    buf_space(&b, 50000);
+    for (size_t sent = 0; r == 0 && sent < 4u * IPC_QUEUE_MAX; sent += b.n)
+        r = ipc_send_later(&link_store, IPC_SEGMENT, &b);
+    assert_int_equal(r, -ENOBUFS);
+    assert_int_equal(downs, 1);
+    assert_int_equal(later(1), -EPIPE);
+    ipc_flush(&link_store);
+    assert_int_equal(downs, 1);
+}
+
+static void test_a_flush_finds_the_peer_dead(void **state)
+{
+    (void)state;
+    assert_int_equal(later(1), 0);
+    shutdown(other, SHUT_RDWR);
+    assert_int_equal(downs, 0);
+    ipc_flush(&link_store);
+    assert_int_equal(downs, 1);
+    assert_false(link_store.open);
+    assert_int_equal(link_store.queued, 0);
+}
+
+/* More than one turn of the loop takes, and no frame that has come is left behind. */
+static void test_drain(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 200; i++)
+        play_send(other, IPC_MAILDROP_CLOSE, NULL, -1);
+    ipc_drain(&link_store);
+    assert_int_equal(frames, 200);
+    assert_true(link_store.open);
+    ipc_drain(&link_store);
+    assert_int_equal(frames, 200);
+    play_send(other, IPC_MAILDROP_CLOSE, NULL, -1);
+    shutdown(other, SHUT_RDWR);
+    ipc_drain(&link_store);
+    assert_int_equal(frames, 201);
+    assert_int_equal(downs, 1);
+    ipc_drain(&link_store); /* closed: nothing */
+    assert_int_equal(downs, 1);
+}
+
+static void test_drain_stops_at_a_bad_frame(void **state)
+{
+    (void)state;
+    verdict = -EBADMSG;
+    for (int i = 0; i < 3; i++)
+        play_send(other, IPC_MAILDROP_CLOSE, NULL, -1);
+    ipc_drain(&link_store);
+    assert_int_equal(frames, 1);
+    assert_int_equal(downs, 1);
+}
+
 static void test_names(void **state)
 {
     (void)state;
@@ -305,6 +427,12 @@ int main(void)
         T(test_the_queue_has_a_ceiling),
         T(test_queued_descriptors_are_bounded),
         T(test_a_payload_that_failed_or_is_too_long_is_not_sent),
+        T(test_later_goes_with_the_next),
+        T(test_later_behind_a_full_socket),
+        T(test_later_has_the_same_ceilings),
+        T(test_a_flush_finds_the_peer_dead),
+        T(test_drain),
+        T(test_drain_stops_at_a_bad_frame),
         T(test_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -22,7 +22,6 @@ struct mda_message { /* it and what it points to are the caller's */
     str client_address, client_name, client_helo, client_protocol; /* where known, else n == 0 */
     str sasl_user;
     uint64_t received_us;    /* of the From_ line; 0: now */
-    bool forwarded_before;   /* the content carries this host's mark for `recipient`: ~/.forward is passed over */
 };
 
 struct mda_user {            /* who we are */

@@ -141,7 +141,8 @@ static bool drop(struct walk *w, const struct drop_recipient *to, size_t n, bool
     int failed = drop_write(w->config->drop, &e, m->prefix, m->fd, m->offset, m->length);
     if (failed < 0)
         mda_result_set(&r, MDA_DEFERRED, 451, "4.3.0", "the message cannot be put into the drop for %.*s: %s",
-                       (int)MIN(to[0].address.n, (size_t)200), to[0].address.p, strerror(-failed));
+                       (int)MIN(to[0].address.n, (size_t)200), to[0].address.p,
+                       failed == -ENOENT ? "the helper posthouse-drop is not installed" : strerror(-failed));
     else
         mda_result_set(&r, MDA_DELIVERED, 250, "2.0.0", "forwarded to %.*s%s", (int)MIN(to[0].address.n, (size_t)200),
                        to[0].address.p, n > 1 ? " and others" : "");
@@ -167,8 +168,7 @@ static void forward(struct walk *w, struct mda_result *out)
     struct forward_target *targets = NULL;
     const char *why = "";
     size_t n = 0;
-    int there = w->message->forwarded_before
-                    ? 0 : forward_read(&w->arena, &w->config->account->user, &targets, &n, out);
+    int there = forward_read(&w->arena, &w->config->account->user, &targets, &n, out);
     if (there < 0)
         return;
     if (!plan(w, targets, there ? n : 0, &why)) {

@@ -63,9 +63,10 @@ static int take_job(struct mda *m, struct ipc_frame *f)
     if (!j)
         return -ENOMEM;
     int r = job_read(f, &j->job);
-    if (r == 0)
+    bool known = r == 0 && map_get(&m->jobs, key_of(&j->job.id)); /* it is at work, or its result is on the way */
+    if (r == 0 && !known)
         r = map_set(&m->jobs, key_of(&j->job.id), j, NULL);
-    if (r < 0) {
+    if (r < 0 || known) {
         job_end(&j->job);
         free(j);
         return r;

@@ -4,7 +4,7 @@
 #include <stdint.h>
 #include <setjmp.h>
 #include <cmocka.h>
-#include "proto/smtp_client_tx_play.h"
+#include "proto/smtp_client_tx_test.h"
 
 static void chunk(struct client_play *p)
 {

@@ -9,7 +9,7 @@
 #include "proto/smtp_client_commands.h"
 #include "proto/smtp_params.h"
 #include "proto/smtp_test_driver.h"
-#include "proto/smtp_client_tx_play.h" /* last: its variables have names that others give to arguments */
+#include "proto/smtp_client_tx_test.h" /* last: its variables have names that others give to arguments */
 
 static void simple(struct client_play *p)
 {

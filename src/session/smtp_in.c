@@ -251,7 +251,8 @@ int smtp_in_run(const struct smtp_agent *mta, const struct smtp_agent *msa)
     static struct smtp_in in;
     static struct smtp_server_config engines[ROLE_LISTENERS_MAX];
     static struct drop_pickup drop;
-    in = (struct smtp_in){ .drop = &drop, .mta = mta, .msa = msa, .engine = engines, .scratch = ARENA(TRANSACTION_MEMORY_MAX) };
+    in = (struct smtp_in){ .drop = &drop, .mta = mta, .msa = msa, .engine = engines,
+                           .scratch = ARENA(TRANSACTION_MEMORY_MAX) };
     in.waiting_end = &in.waiting;
     in.tls.alpn = "smtp";
     return role_run(&ops, &in);

@@ -311,7 +311,8 @@ static void append(struct smtp_session *s)
                                   : REFUSE(451, "4.3.0", "The message could not be stored; try again later");
 }
 
-/* One reply (none without a connection); with LMTP the same one for each recipient: all stand on one sync (RFC 2033 4.2). */
+/* One reply (none without a connection); with LMTP the same one for each recipient: all stand on one sync (RFC 2033
+ * 4.2). */
 static void reply_all(struct smtp_session *s, const struct smtp_refusal *verdict)
 {
     if (s->drop)

@@ -163,8 +163,8 @@ void smtp_envelope_mail(struct smtp_session *s, const struct smtp_event *ev);
 void smtp_envelope_rcpt(struct smtp_session *s, const struct smtp_event *ev);
 void smtp_envelope_data(struct smtp_session *s, const struct smtp_event *ev);
 void smtp_envelope_end(struct smtp_session *s);
-/* Is there room for a message of that size, on the disk and in the store's backlog? Otherwise *out_why says why not, and
- * *out_change what would help. */
+/* Is there room for a message of that size, on the disk and in the store's backlog? Otherwise *out_why says why not,
+ * and *out_change what would help. */
 bool smtp_envelope_room(struct smtp_in *in, uint64_t size, struct smtp_refusal *out_why, str *out_change);
 /* Runs the policy engine and writes its event; true: go on. Otherwise the reply has been given. */
 bool smtp_envelope_judge(struct smtp_session *s, enum policy_stage at, const struct policy_session *ps,

@@ -116,17 +116,24 @@ static size_t compare_mailbox(struct world *w, const struct expected *x, const c
 /* A row about the queue: a recipient that waits, as the store lists it. */
 static void compare_queued(struct world *w, const char *row)
 {
-    char recipient[100], state[20], outcome[20], mechanism[100] = "", want[500];
+    char recipient[100], state[20], outcome[20], mechanism[100] = "", want[300];
     unsigned attempts;
     struct buf out = BUF(QUEUE_ANSWER_MAX);
     bool ok;
     assert_in_range(sscanf(row, "queue %99s %19s %19s %u %99s", recipient, state, outcome, &attempts, mechanism), 4, 5);
     assert_int_equal(store_queue_configure(w->store, w->conf), 0);
     assert_int_equal(queue_query(w->store, S("do=list"), &out, &ok), 0);
-    snprintf(want, sizeof(want), "\"recipient\":\"%s\",%s%s%s\"state\":\"%s\",\"outcome\":\"%s\",\"attempts\":%u,",
-             recipient, *mechanism ? "\"mechanism\":\"" : "", mechanism, *mechanism ? "\"," : "", state, outcome,
-             attempts);
-    assert_true(str_find(buf_str(&out), str_z(want)) >= 0);
+    snprintf(want, sizeof(want), "\"recipient\":\"%s\",", recipient);
+    ssize_t at = str_find(buf_str(&out), str_z(want));
+    assert_true(at >= 0);
+    str line = str_from(buf_str(&out), (size_t)at);
+    ssize_t end = str_chr(line, '\n');
+    assert_true(end > 0);
+    line = str_first(line, (size_t)end);
+    snprintf(want, sizeof(want), "\"state\":\"%s\",\"outcome\":\"%s\",\"attempts\":%u,", state, outcome, attempts);
+    assert_true(str_find(line, str_z(want)) > 0);
+    snprintf(want, sizeof(want), "\"mechanism\":\"%s\",", mechanism);
+    assert_true((str_find(line, *mechanism ? str_z(want) : S("\"mechanism\"")) > 0) == (*mechanism != 0));
     buf_done(&out);
 }
 

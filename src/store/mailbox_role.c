@@ -265,19 +265,22 @@ static int flag(struct mailbox_role *m, const struct mailbox_request *q, struct 
 static int expunge_deleted(struct mailbox_role *m, const struct mailbox_request *q, struct unpack *in)
 {
     _cleanup_free_ struct store_uids *uids = NULL;
-    uint64_t mailbox = unpack_u64(in), ticket = 0;
+    struct store_expunging e = { .mailbox = unpack_u64(in), .max = CHANGED_A_STEP };
+    uint64_t ticket = 0;
+    uint32_t next = 0;
     uint8_t verdict = MAILBOX_NOT_BOUND;
     struct buf b;
-    size_t n;
-    int r = unpack_uids(in, &uids, &n);
+    int r = unpack_uids(in, &uids, &e.n_uids);
     if (r < 0 || !unpack_end(in))
         return r < 0 ? r : -EBADMSG;
-    if (is_open(m, q->by, mailbox)) {
-        verdict = mailbox_verdict(store_expunge_deleted(m->store, mailbox, uids, n, &ticket));
-        m->expunged += verdict == STORE_DONE;
+    e.uids = uids;
+    if (is_open(m, q->by, e.mailbox)) {
+        verdict = mailbox_verdict(store_expunge_some(m->store, &e, &ticket, &next));
+        m->expunged += verdict == STORE_DONE && !next;
         used(m, q->by);
     }
     mailbox_answer_begin(&b, q->request, verdict);
+    pack_u32(&b, next);
     mailbox_answer(m, verdict == STORE_DONE ? ticket : 0, IPC_EXPUNGE_DONE, &b);
     return 0;
 }

@@ -54,6 +54,9 @@ struct mailbox_role {
 /* When a FLAG is answered: when its change is durable; at once, and its MODSEQ is told (and kept safe), or not. */
 enum flag_early { FLAG_DURABLE, FLAG_EARLY, FLAG_AHEAD };
 
+/* So many messages are flagged or expunged for one request; who wants more asks again, and others have their turn. */
+enum { CHANGED_A_STEP = 2000 };
+
 /* sessions stays the caller's. Takes over the store's feed (store_set_feed). */
 void mailbox_role_init(struct mailbox_role *m, struct role *r, struct store *s, const struct map *sessions);
 void mailbox_role_done(struct mailbox_role *m);

@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <setjmp.h>
 #include <cmocka.h>
+#include "store/cards_file.h"
 #include "store/mailbox_role_play.h"
 
 static void test_a_mailbox_is_watched(void **state)
@@ -109,6 +110,7 @@ static void test_expunge_and_what_vanished(void **state)
     struct feed_item f = fed(&s, box, FEED_EXPUNGED);
     assert_true(f.n == 2 && feed_uid(&f, &uid) && uid == 1);
     assert_int_equal(answered(&s, IPC_EXPUNGE_DONE), STORE_DONE);
+    assert_int_equal(unpack_u32(&s.p.in), 0);
     at_end(&s);
     assert_int_equal(folder(&s, "S1", "INBOX", &folder_after), STORE_DONE);
     assert_true(folder_after.messages == 0 && folder_after.modseq > folder_before.modseq);
@@ -418,6 +420,69 @@ static void test_cards_files(void **state)
     play_stop(&s.p);
 }
 
+enum { MANY = 1 << 14 };
+
+/* INBOX of S1, doubled until they are so many; no card of theirs is in a file. */
+static uint64_t many_messages(struct stage *s)
+{
+    deliver(s, "anna@example.org", S("Subject: x\r\n\r\none\r\n"));
+    uint64_t box = open_quietly(s, "S1", "INBOX");
+    forget(s, box); /* no feed */
+    for (int n = 1; n < MANY; n *= 2) {
+        open_quietly(s, "S1", "INBOX");
+        send_copy(s, "S1", box, false, "INBOX");
+        do {
+            assert_true(play_receive(&s->p, s->p.peer[ROLE_ACCESS], PLAY_PATIENCE_MS) > 0);
+        } while ((uint8_t)s->p.frame[0] != IPC_COPIED);
+        forget(s, box);
+    }
+    return open_quietly(s, "S1", "INBOX");
+}
+
+static void ask_cards(struct stage *s, uint64_t box)
+{
+    struct buf b = ask("S1");
+    pack_u64(&b, box);
+    put(s, IPC_CARDS_GET, &b);
+}
+
+/* Below which UID messages have been looked at, as the files say that the answer brings. */
+static uint64_t filled(struct stage *s)
+{
+    struct card_place first = { 0 };
+    for (uint8_t which = 0; which < 2; which++) {
+        assert_int_equal(answered(s, IPC_CARDS_FILE), STORE_DONE);
+        assert_int_equal(unpack_u8(&s->p.in), which);
+        if (which == 0)
+            assert_int_equal(card_places_read(s->p.fd, 0, 1, &first), 0);
+    }
+    return first.offset;
+}
+
+/* Files that take long to fill: the answer comes when they are, or after a while; who goes meanwhile is forgotten. */
+static void test_cards_are_waited_for(void **state)
+{
+    (void)state;
+    _cleanup_stage_ struct stage s;
+    struct store_folder f;
+    begin(&s);
+    uint64_t box = many_messages(&s), at = 0;
+    ask_cards(&s, box);
+    play_peer(&s.p, ROLE_ACCESS);
+    bind_session(&s, "S1", "anna@example.org");
+    assert_int_equal(open_quietly(&s, "S1", "INBOX"), box);
+    for (int tries = 0; tries < 20 && at != MANY + 1; tries++) { /* half a second each at most */
+        ask_cards(&s, box);
+        uint64_t now = filled(&s);
+        assert_true(now > at);
+        at = now;
+    }
+    assert_int_equal(at, MANY + 1);
+    assert_int_equal(folder(&s, "S1", "INBOX", &f), STORE_DONE);
+    assert_int_equal(f.messages, MANY);
+    play_stop(&s.p);
+}
+
 static uint32_t seed = 20261124;
 static uint32_t dice(uint32_t n)
 {
@@ -532,6 +597,7 @@ int main(void)
         cmocka_unit_test(test_append),
         cmocka_unit_test(test_logs_belong_to_roles),
         cmocka_unit_test(test_cards_files),
+        cmocka_unit_test(test_cards_are_waited_for),
         cmocka_unit_test(test_hostile_frames),
         cmocka_unit_test(test_frames_that_are_not),
     };

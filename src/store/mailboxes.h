@@ -69,6 +69,10 @@ uint64_t store_modseq(const struct store *s, uint64_t lsn);
 /* EXPUNGE: of those UIDs (n_uids 0: all), those that are \Deleted. */
 int store_expunge_deleted(struct store *s, uint64_t mailbox, const struct store_uids *uids, size_t n_uids,
                           uint64_t *out_ticket);
+/* The same for the first `max` of them, so that others have their turn. *out_next: go on with this UID; 0: all are
+ * done. */
+struct store_expunging { uint64_t mailbox; const struct store_uids *uids; size_t n_uids, max; };
+int store_expunge_some(struct store *s, const struct store_expunging *e, uint64_t *out_ticket, uint32_t *out_next);
 struct store_copying {
     str account;
     uint64_t from;

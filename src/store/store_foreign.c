@@ -176,9 +176,11 @@ static int pass_on(struct foreign *f, const struct record_recipient *to, const s
     return queue_via(f, to, t, t->mechanism, notify);
 }
 
-/* What counts without a ~/.forward, behind the target *t, whose place the first takes. */
+/* What counts without a ~/.forward, behind the target *t, whose place the first takes; the mailbox if nothing does. */
 static int use_fallbacks(struct foreign *f, struct directory_target *t, str list, size_t *n)
 {
+    if (!list.n)
+        list = str_z(mechanism_name[MECHANISM_MAILBOX]);
     struct directory_target *last = NULL;
     const struct directory_target forward = *t;
     for (str via; (via = mechanism_next(&list)).n;) {

@@ -1,5 +1,5 @@
-/* Expanding the recipients of one message, the part that leads off this host or to a mechanism: what is queued, and what
- * a DSN is owed for at once. See DESIGN 2, RFC 3461 5.2.7. */
+/* Expanding the recipients of one message, the part that leads off this host or to a mechanism: what is queued, and
+ * what a DSN is owed for at once. See DESIGN 2, RFC 3461 5.2.7. */
 #pragma once
 #include "store/store_internal.h"
 

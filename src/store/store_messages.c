@@ -209,8 +209,8 @@ int store_flag(struct store *s, const struct store_flagging *f, struct buf *fail
 }
 
 struct expunge_call {
-    uint64_t mailbox, ticket;
-    const struct store_uids *uids; size_t n_uids;
+    const struct store_expunging *how;
+    uint64_t ticket;
     struct arena arena;
     uint32_t *list;
     size_t n, max;
@@ -230,20 +230,20 @@ static int expunge_deleted(struct store *s, void *arg)
     struct index_mailbox m;
     struct box *box;
     c->n = 0;
-    int r = settled_box(s, c->mailbox, &box);
+    int r = settled_box(s, c->how->mailbox, &box);
     if (r != 1)
         return r < 0 ? r : STORE_NONEXISTENT;
     c->ticket = store_committed(s);
-    r = index_mailbox_get(s->index, c->mailbox, &m);
+    r = index_mailbox_get(s->index, c->how->mailbox, &m);
     if (r != 1 || !m.deleted)
         return MIN(r, STORE_DONE);
-    c->max = m.deleted;
+    c->max = MIN((size_t)m.deleted, c->how->max);
     c->list = ARENA_ARRAY(&c->arena, uint32_t, c->max);
-    r = c->list ? each_message(s, c->mailbox, c->uids, c->n_uids, add_deleted, c) : -ENOMEM;
+    r = c->list ? each_message(s, c->how->mailbox, c->how->uids, c->how->n_uids, add_deleted, c) : -ENOMEM;
     if (r < 0 || !c->n)
         return MIN(r, STORE_DONE);
     struct journal_record record = { .kind = JOURNAL_expunged, .expunged = {
-        .mailbox = c->mailbox, .uids = c->list, .n = c->n, .at_us = s->config.env->wall_us() } };
+        .mailbox = c->how->mailbox, .uids = c->list, .n = c->n, .at_us = s->config.env->wall_us() } };
     r = store_stage(s, &record);
     if (r < 0)
         return r;
@@ -251,15 +251,24 @@ static int expunge_deleted(struct store *s, void *arg)
     return STORE_DONE;
 }
 
+int store_expunge_some(struct store *s, const struct store_expunging *e, uint64_t *out_ticket, uint32_t *out_next)
+{
+    struct expunge_call c = { .how = e, .arena = ARENA(CALL_MEMORY) };
+    int r = store_guard(s, expunge_deleted, &c);
+    if (r == STORE_DONE) {
+        *out_ticket = c.ticket;
+        *out_next = c.n && c.n == e->max ? c.list[c.n - 1] + 1 : 0;
+    }
+    arena_done(&c.arena);
+    return r;
+}
+
 int store_expunge_deleted(struct store *s, uint64_t mailbox, const struct store_uids *uids, size_t n_uids,
                           uint64_t *out_ticket)
 {
-    struct expunge_call c = { .mailbox = mailbox, .uids = uids, .n_uids = n_uids, .arena = ARENA(CALL_MEMORY) };
-    int r = store_guard(s, expunge_deleted, &c);
-    arena_done(&c.arena);
-    if (r == STORE_DONE)
-        *out_ticket = c.ticket;
-    return r;
+    struct store_expunging all = { .mailbox = mailbox, .uids = uids, .n_uids = n_uids, .max = SIZE_MAX };
+    uint32_t next;
+    return store_expunge_some(s, &all, out_ticket, &next);
 }
 
 struct copy_call {

@@ -200,6 +200,29 @@ static const char *vanished_since(struct world *w, uint64_t box, uint64_t since,
     return out;
 }
 
+/* So many at a time: where to go on, until nothing is left. */
+static void test_expunge_in_pieces(void **state)
+{
+    (void)state;
+    _cleanup_world_ struct world w;
+    uint64_t box = begin(&w, 10), ticket;
+    static const struct store_uids all = { 3, 9 };
+    static const uint32_t nexts[] = { 6, 9, 0 };
+    struct store_expunging e = { .mailbox = box, .uids = &all, .n_uids = 1, .max = 2 };
+    uint32_t next = 77;
+    assert_int_equal(flag_as(&w, box, ADD, DELETED, NULL, RANGE(1, 3)), STORE_DONE);
+    assert_int_equal(flag_as(&w, box, ADD, DELETED, NULL, RANGE(5, 6)), STORE_DONE);
+    assert_int_equal(flag_as(&w, box, ADD, DELETED, NULL, RANGE(8, 10)), STORE_DONE);
+    for (size_t i = 0; i < ARRAY_LEN(nexts); i++) {
+        assert_int_equal(store_expunge_some(w.store, &e, &ticket, &next), STORE_DONE);
+        settle(&w, ticket);
+        assert_int_equal(next, nexts[i]);
+    }
+    struct store_folder f = folder_named(&w, "INBOX");
+    assert_true(f.messages == 5 && f.deleted == 3); /* 1, 2 and 10 were not meant */
+    recount_inbox(&w);
+}
+
 static void test_expunge_and_vanished(void **state)
 {
     (void)state;
@@ -437,6 +460,7 @@ int main(void)
         cmocka_unit_test(test_flags),
         cmocka_unit_test(test_keyword_limit),
         cmocka_unit_test(test_unchanged_since),
+        cmocka_unit_test(test_expunge_in_pieces),
         cmocka_unit_test(test_expunge_and_vanished),
         cmocka_unit_test(test_history_is_bounded),
         cmocka_unit_test(test_copy_and_move),

@@ -148,34 +148,40 @@ static void full(struct world *w, bool is_full)
     assert_int_equal(sqlite3_exec(db, set, NULL, NULL, NULL), SQLITE_OK);
 }
 
+/* So many messages for anna are in the journal, but not in the index, which is full. */
+static void stuck_with(struct world *w, uint32_t first, uint32_t n_messages)
+{
+    struct log_position p[8];
+    uint64_t ticket = 0;
+    int n;
+    for (uint32_t i = 0; i < n_messages; i++)
+        ticket = append(w, first + i, S("x\r\n"), "anna@example.org");
+    assert_int_equal(receive_log_flush(w->log), 0);
+    wait_synced(w->log, ticket);
+    while ((n = receive_log_progress(w->log, p, 8)) > 0)
+        for (int i = 0; i < n; i++)
+            assert_int_equal(store_log_synced(w->store, S("in"), p[i]), 0);
+    assert_int_equal(store_turn(w->store), 0);
+    while (store_syncing(w->store))
+        usleep(200);
+    assert_false(store_stuck(w->store));
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(store_publish(w->store), 0);
+        assert_true(store_stuck(w->store));
+        assert_int_equal(store_turn(w->store), 0);
+    }
+}
+
 /* The journal has the records, the index has no room for them. */
 static void test_no_room_for_the_index(void **state)
 {
     (void)state;
     enum { N = 500 };
     _cleanup_world_ struct world w;
-    struct log_position p[8];
-    uint64_t ticket = 0;
-    int n;
     world_init(&w);
     world_begin(&w);
     full(&w, true);
-    for (uint32_t i = 0; i < N; i++)
-        ticket = append(&w, i + 1, S("x\r\n"), "anna@example.org");
-    assert_int_equal(receive_log_flush(w.log), 0);
-    wait_synced(w.log, ticket);
-    while ((n = receive_log_progress(w.log, p, 8)) > 0)
-        for (int i = 0; i < n; i++)
-            assert_int_equal(store_log_synced(w.store, S("in"), p[i]), 0);
-    assert_int_equal(store_turn(w.store), 0);
-    while (store_syncing(w.store))
-        usleep(200);
-    assert_false(store_stuck(w.store));
-    for (int i = 0; i < 3; i++) {
-        assert_int_equal(store_publish(w.store), 0);
-        assert_true(store_stuck(w.store));
-        assert_int_equal(store_turn(w.store), 0);
-    }
+    stuck_with(&w, 1, N);
     assert_true(store_stuck(w.store));
     assert_false(store_idle(w.store));
     assert_int_equal(w.placed, 0);
@@ -191,6 +197,36 @@ static void test_no_room_for_the_index(void **state)
     assert_int_equal(world_check(&w), 0);
 }
 
+/* What the index has shown but not committed is lost with the transaction in which there was no room for the next; it
+ * is there again at once, with the UIDs that it was shown with. */
+static void test_no_room_beside_what_was_shown(void **state)
+{
+    (void)state;
+    enum { N = 500 };
+    _cleanup_world_ struct world w;
+    world_init(&w);
+    world_begin(&w);
+    assert_int_equal(store_settle(w.store), 0);
+    deliver_all(&w, append(&w, 1, S("shown\r\n"), "anna@example.org"));
+    assert_true(index_held(w.store->index)); /* it came just now */
+    assert_int_equal(numbers_in(&w, "anna@example.org"), 2);
+    full(&w, true);
+    stuck_with(&w, 2, N);
+    assert_true(index_held(w.store->index));
+    assert_int_equal(count_in(&w, "anna@example.org"), 1);
+    assert_int_equal(numbers_in(&w, "anna@example.org"), 2);
+    assert_int_equal(w.placed, 1);
+    full(&w, false);
+    assert_int_equal(store_turn(w.store), 0);
+    assert_int_equal(store_flush(w.store), 0);
+    assert_int_equal(count_in(&w, "anna@example.org"), N + 1);
+    assert_int_equal(w.placed, N + 1);
+    world_close(&w);
+    assert_int_equal(world_check(&w), 0);
+    world_begin(&w);
+    assert_int_equal(count_in(&w, "anna@example.org"), N + 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -199,6 +235,7 @@ int main(void)
         cmocka_unit_test(test_uids_are_never_reused),
         cmocka_unit_test(test_lock),
         cmocka_unit_test(test_no_room_for_the_index),
+        cmocka_unit_test(test_no_room_beside_what_was_shown),
     };
     return cmocka_run_group_tests_name("store", tests, NULL, NULL);
 }

@@ -7,9 +7,9 @@
  * One process, one epoll loop. Each connection sends one message after the other (no pipelining: every command waits
  * for its reply, as most clients do), message n to u(n mod USERS)@DOMAIN (bench.test). With -k a connection ends with
  * QUIT after so many, and the next one is opened. -L speaks LMTP. It stops when MESSAGES were answered or after
- * SECONDS and prints one JSON object; `start` and `end` are CLOCK_MONOTONIC, from the first connect to the last reply to
- * a message; a latency is that of a message from MAIL FROM, or with -k from the connect for the first of a connection.
- * The exit status is 0 if every message was accepted.
+ * SECONDS and prints one JSON object; `start` and `end` are CLOCK_MONOTONIC, from the first connect to the last reply
+ * to a message; a latency is that of a message from MAIL FROM, or with -k from the connect for the first of a
+ * connection. The exit status is 0 if every message was accepted.
  *
  * With -H it opens connections, each from an address of its own, up to the reply to EHLO (that after STARTTLS), prints
  * a line, keeps them until its standard input ends, and prints how many are still open. */

@@ -37,8 +37,8 @@ static const struct sentence { const char *event, *key, *value, *pattern;
     { "received", NULL, NULL, "250 after the sync: log {log}, segment {segment}, offset {offset}, {size#} bytes" },
     { "refused", NULL, NULL, "message of {size#} bytes refused with {code}[ {enhanced}] {text}" },
     { "placed", NULL, NULL, "placed it in {account}/{mailbox} as UID {uid}[, for {recipient!account}][ ({reason})]" },
-    { "queued", NULL, NULL, "queued for {recipient}[, to which {alias!recipient} forwards][, by {mechanism}] as {queue_id} of "
-                            "the queue" },
+    { "queued", NULL, NULL, "queued for {recipient}[, to which {alias!recipient} forwards][, by {mechanism}] "
+                            "as {queue_id} of the queue" },
     { "sent", NULL, NULL, "sent to {recipient}[ by {mechanism}]" ATTEMPT },
     { "delivered", NULL, NULL, "delivered to {mechanism} for {recipient}" ATTEMPT },
     { "deferred", NULL, NULL, "deferred for {recipient}[ by {mechanism}]" ATTEMPT "[; next attempt {next}]" },

@@ -4,6 +4,12 @@
 #include <stdint.h>
 #include <setjmp.h>
 #include <cmocka.h>
+#include "proto/smtp_client_play.h"
+
+static struct smtp_client_config config;
+static struct smtp_client_rcpt rcpts[1200];
+static struct smtp_client_mail mail;
+
 #include "proto/smtp_client_tx_test.h"
 
 static void chunk(struct client_play *p)

@@ -1,5 +1,5 @@
 /* Scenarios of transactions of the SMTP client, played with the input whole and byte by byte. Included by tests only,
- * after cmocka. */
+ * after cmocka, which have config, rcpts and mail of what is played. */
 #pragma once
 #include "proto/smtp_client_play.h"
 
@@ -7,10 +7,6 @@
 #define SAYS(p, text) client_play_feed(p, str_z(text))
 
 typedef void scenario_fn(struct client_play *p);
-
-static struct smtp_client_config config;
-static struct smtp_client_rcpt rcpts[1200];
-static struct smtp_client_mail mail;
 
 static inline int setup(void **state)
 {

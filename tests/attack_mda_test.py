@@ -455,7 +455,7 @@ def test_commands_that_misbehave():
                                      ("never reads", "exit 0", OK), ("closes its output", "exec >&- 2>&-; cat >/dev/null; exit 0", OK),
                                      ("closes all", "exec <&- >&- 2>&-; sleep 1; exit 0", OK), ("leaves a child", "sleep 30 & exit 0", OK),
                                      ("leaves one that prints", "yes & sleep 0.2; exit 0", OK),
-                                     ("leaves one of its own session", "setsid sh -c 'while :; do echo x; done' & sleep 0.2; exit 0", OK),
+                                     ("leaves one of its own session", "setsid timeout 5 sh -c 'while :; do echo x; done' & sleep 0.2; exit 0", OK),
                                      ("kills itself", "kill -9 $$", TEMPFAIL), ("stops its child", "sleep 60 & kill -STOP $!; (sleep 2; kill -9 $!) & exit 0", OK)):
             code, err, took = command(script, home, message=big)
             equal(code, wanted, f"{name}: {err[:200]}: exit code")

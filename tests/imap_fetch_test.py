@@ -600,11 +600,11 @@ SLOW_SEARCH = "SEARCH " + " ".join(f"NOT BODY zq{i:03}" for i in range(600))
 
 
 def slow_house():
-    """4 MiB of text, which the search above reads hundreds of times."""
+    """16 MiB of text, which the search above reads hundreds of times."""
     return Instance(settings={"imap_progress_interval": "1s"})
 
 
-def many_texts(c, count=256):
+def many_texts(c, count=1024):
     text = b"From: a@b.example\r\nSubject: text\r\n\r\n" + b"zz zq needle in a long text of no meaning\r\n" * 400
     c.append("INBOX", text)
     c.ok("SELECT INBOX")

@@ -5,6 +5,8 @@
 #include "mda/batch.h"
 #include <errno.h>
 #include <signal.h>
+#include <sys/stat.h>
+#include <unistd.h>
 #include "base/env.h"
 #include "mda/maildir_file.h"
 #include "mda/mbox_file.h"
@@ -18,6 +20,7 @@ enum { LOCK_WAIT_MS = 30000, PAUSE_MIN_MS = 5, PAUSE_MAX_MS = 250, FILES_OF_MAIL
 struct place {
     struct place *next;
     enum mechanism_kind kind;
+    bool on_disk;            /* its file system was synced as a whole */
     bool moved;              /* the Maildir has new messages that are not yet on the disk */
     bool failed;             /* its sync has failed, and `result` says how */
     struct mda_result result;
@@ -142,14 +145,42 @@ static bool is_in_maildir(const struct item *i)
     return !i->dead && i->place->kind == MECHANISM_MAILDIR;
 }
 
+/* Many files are brought to the disk by one call for their file system: fsync asks the disk for each of them, even when
+ * there is nothing left to write. Marks the places of which that has been done; the others have fsync. */
+static void sync_file_systems(struct mda_batch *b)
+{
+    enum { MANY = 8, DISKS = 4 };
+    struct { dev_t device; bool fine; } disks[DISKS];
+    size_t n_items = 0, n_disks = 0, d;
+    for (const struct item *i = b->items; i; i = i->next)
+        n_items += !i->dead;
+    for (struct place *p = b->places; p; p = p->next) {
+        struct stat st;
+        int fd = p->kind == MECHANISM_MBOX ? p->mbox.fd : p->maildir.new;
+        p->on_disk = false;
+        if (n_items < MANY || fstat(fd, &st) < 0)
+            continue;
+        for (d = 0; d < n_disks && disks[d].device != st.st_dev;)
+            d++;
+        if (d == DISKS)
+            continue;
+        if (d == n_disks) {
+            disks[n_disks].device = st.st_dev;
+            disks[n_disks++].fine = syncfs(fd) == 0;
+        }
+        p->on_disk = disks[d].fine;
+    }
+}
+
 static void sync_files(struct mda_batch *b)
 {
     struct mda_result r = { 0 };
+    sync_file_systems(b);
     for (struct item *i = b->items; i && i->next; i = i->next) /* one alone needs no push */
-        if (is_in_maildir(i))
+        if (is_in_maildir(i) && !i->place->on_disk)
             maildir_push(&i->file);
     for (struct item *i = b->items; i; i = i->next)
-        if (is_in_maildir(i) && maildir_sync_file(&i->place->maildir, &i->file, &r) < 0)
+        if (is_in_maildir(i) && maildir_sync_file(&i->place->maildir, &i->file, i->place->on_disk, &r) < 0)
             fail(i, &r);
     for (struct item *i = b->items; i; i = i->next) {
         if (!is_in_maildir(i))
@@ -159,15 +190,20 @@ static void sync_files(struct mda_batch *b)
         else
             i->place->moved = true;
     }
+    for (struct place *p = b->places; p; p = p->next)
+        if (p->moved) {
+            sync_file_systems(b); /* the new names */
+            return;
+        }
 }
 
 static void sync_place(struct place *p)
 {
     p->result = (struct mda_result){ 0 };
     if (p->kind == MECHANISM_MBOX)
-        p->failed = mbox_sync(&p->mbox, &p->result) < 0;
+        p->failed = mbox_sync(&p->mbox, p->on_disk, &p->result) < 0;
     else
-        p->failed = p->moved && maildir_sync(&p->maildir, &p->result) < 0;
+        p->failed = p->moved && !p->on_disk && maildir_sync(&p->maildir, &p->result) < 0;
 }
 
 static void flush(struct mda_batch *b)

@@ -251,9 +251,9 @@ void maildir_push(const struct maildir_pending *p)
         return; /* fsync comes all the same */
 }
 
-int maildir_sync_file(struct maildir_dir *d, struct maildir_pending *p, struct mda_result *r)
+int maildir_sync_file(struct maildir_dir *d, struct maildir_pending *p, bool on_disk, struct mda_result *r)
 {
-    int e = fsync(p->fd) < 0 ? errno : 0;
+    int e = !on_disk && fsync(p->fd) < 0 ? errno : 0;
     if (close(p->fd) < 0 && !e && errno != EINTR)
         e = errno; /* NFS tells of a full disk here */
     p->fd = -1;

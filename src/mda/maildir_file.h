@@ -35,8 +35,8 @@ int maildir_write(struct maildir_dir *d, struct text *text, const struct mda_mes
                   struct mda_result *r);
 /* Lets the kernel begin to write it, so that many are on their way to the disk when the first is waited for. */
 void maildir_push(const struct maildir_pending *p);
-/* Waits until it is on the disk; closes the file. 0, or -1: it is removed. */
-int maildir_sync_file(struct maildir_dir *d, struct maildir_pending *p, struct mda_result *r);
+/* Waits until it is on the disk, unless the caller has seen to that; closes the file. 0, or -1: it is removed. */
+int maildir_sync_file(struct maildir_dir *d, struct maildir_pending *p, bool on_disk, struct mda_result *r);
 /* From tmp/ to new/, where its name gets ",S=size". 0, or -1: it is removed. */
 int maildir_move(struct maildir_dir *d, struct maildir_pending *p, struct mda_result *r);
 /* new/ is on the disk, and with it all that was moved (0); or -1: the caller drops each. */

@@ -265,10 +265,10 @@ static int sync_folder(const struct mbox_file *f)
     return fsync(fd) < 0 && errno != EINVAL ? -errno : 0;
 }
 
-int mbox_sync(struct mbox_file *f, struct mda_result *r)
+int mbox_sync(struct mbox_file *f, bool on_disk, struct mda_result *r)
 {
     keep_atime_below(f->fd);
-    int e = fsync(f->fd) < 0 ? -errno : f->created ? sync_folder(f) : 0;
+    int e = on_disk ? 0 : fsync(f->fd) < 0 ? -errno : f->created ? sync_folder(f) : 0;
     if (e == 0) {
         f->begun = f->size;
         f->created = false;

@@ -33,8 +33,8 @@ int mbox_open(struct mbox_file *f, const struct mda_user *user, str path, struct
 /* Writes one message; not yet on the disk. 0, or -1 with *r set and nothing added. *out_bytes: its size. */
 int mbox_append(struct mbox_file *f, struct text *text, const struct mda_message *m, struct mda_result *r,
                 uint64_t *out_bytes);
-/* All that was appended is on the disk (0), or is undone (-1, *r is set). */
-int mbox_sync(struct mbox_file *f, struct mda_result *r);
+/* All that was appended is on the disk (0), or is undone (-1, *r is set). on_disk: the caller has seen to it. */
+int mbox_sync(struct mbox_file *f, bool on_disk, struct mda_result *r);
 /* Gives the locks back. Safe on a closed one. What was not synced stays as it is. */
 void mbox_close(struct mbox_file *f);
 /* Takes back what was appended since it was opened. */

@@ -10,7 +10,6 @@
 #include "admin/master.h"
 #include "session/drop.h"
 
-#define DROP_GROUP "posthouse-drop"
 
 /* Owner and mode, where this master may set them. A folder that is right already needs no right to change it. */
 static int give(struct master *m, int fd)

@@ -10,6 +10,7 @@
 #include "base/env.h"
 #include "base/event.h"
 #include "message/address.h"
+#include "session/drop.h"
 
 #define PLACE "/srv/posthouse"
 #define PROBE "gmail-smtp-in.l.google.com:25"
@@ -220,7 +221,7 @@ static void configuration_text(const struct quickstart_site *s, struct buf *b)
     for (size_t i = 0; i < QUICKSTART_KEYS; i++)
         buf_addf(b, "dkim %s %s dkim/%s.pem\n", q->domain.p, s->keys[i].selector.p, s->keys[i].selector.p);
     buf_addc(b, '\n');
-    if (geteuid() == 0 && getgrnam("posthouse-drop"))
+    if (geteuid() == 0 && getgrnam(DROP_GROUP))
         buf_add(b, S("# What users and programs of this machine give to the sendmail command (docs/sendmail.md).\n"
                      "drop_directory /var/lib/posthouse/drop\n\n"));
     for (size_t i = 0; i < ARRAY_LEN(services); i++)

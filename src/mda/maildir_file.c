@@ -203,22 +203,6 @@ static int open_unique(struct maildir_dir *d, struct maildir_pending *p)
     return -errno;
 }
 
-struct filing { struct text_sink sink; int fd; };
-
-static int file_bytes(struct text_sink *s, str bytes)
-{
-    struct filing *f = CONTAINER_OF(s, struct filing, sink);
-    while (bytes.n) {
-        ssize_t n = write(f->fd, bytes.p, bytes.n);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n < 0 ? -errno : -EIO;
-        bytes = str_from(bytes, (size_t)n);
-    }
-    return 0;
-}
-
 int maildir_write(struct maildir_dir *d, struct text *text, const struct mda_message *m, struct maildir_pending *out,
                   struct mda_result *r)
 {
@@ -231,7 +215,7 @@ int maildir_write(struct maildir_dir *d, struct text *text, const struct mda_mes
     int e = open_unique(d, p);
     if (e < 0)
         return no_use(d, e, "takes no new file", r);
-    struct filing f = { .sink.write = file_bytes, .fd = p->fd };
+    struct text_file f = { .sink.write = text_file_write, .fd = p->fd };
     e = text_write(text, m, TEXT_PLAIN, STR_NONE, &f.sink);
     if (e < 0) {
         maildir_drop(d, p);

@@ -204,26 +204,10 @@ int mbox_open(struct mbox_file *f, const struct mda_user *user, str path, struct
     return 1;
 }
 
-struct appending { struct text_sink sink; int fd; };
-
-static int append_bytes(struct text_sink *s, str bytes)
-{
-    struct appending *a = CONTAINER_OF(s, struct appending, sink);
-    while (bytes.n) {
-        ssize_t n = write(a->fd, bytes.p, bytes.n);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n < 0 ? -errno : -EIO;
-        bytes = str_from(bytes, (size_t)n);
-    }
-    return 0;
-}
-
 int mbox_append(struct mbox_file *f, struct text *text, const struct mda_message *m, struct mda_result *r,
                 uint64_t *out_bytes)
 {
-    struct appending a = { .sink.write = append_bytes, .fd = f->fd };
+    struct text_file a = { .sink.write = text_file_write, .fd = f->fd };
     _cleanup_buf_ struct buf from = BUF(DOTLOCK_NOTE_MAX);
     output_from_line(&from, m->sender, text_time(m));
     if (!from.failed)

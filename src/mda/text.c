@@ -77,3 +77,17 @@ int text_write(struct text *t, const struct mda_message *m, enum text_form form,
         buf_addc(&t->out, '\n');
     return flush(t, s);
 }
+
+int text_file_write(struct text_sink *s, str bytes)
+{
+    struct text_file *f = CONTAINER_OF(s, struct text_file, sink);
+    while (bytes.n) {
+        ssize_t n = write(f->fd, bytes.p, bytes.n);
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n < 0 ? -errno : -EIO;
+        bytes = str_from(bytes, (size_t)n);
+    }
+    return 0;
+}

@@ -12,6 +12,9 @@ struct text_sink {
     bool failed;                 /* it was write that failed */
 };
 
+struct text_file { struct text_sink sink; int fd; }; /* a file as a sink: set write to text_file_write */
+int text_file_write(struct text_sink *s, str bytes);
+
 enum text_form {
     TEXT_PLAIN,    /* a Maildir's file */
     TEXT_FROM,     /* behind a From_ line, for a command */

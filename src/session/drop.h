@@ -15,6 +15,8 @@
 #include "base/arena.h"
 #include "base/buf.h"
 
+#define DROP_GROUP "posthouse-drop" /* of this host: may write into the drop, through the helper */
+
 /* The folder is named by the setting drop_directory; unless that is set it is this one in the data folder. The master
  * passes it to roles smtp-in and mda as FOLDER "drop"; commands open it with admin/drop_folder.h. */
 #define DROP_FOLDER "drop"
